@@ -1,0 +1,1 @@
+"""Lemmata: a laboratory for the theory of how Transformers learn."""

@@ -1,0 +1,151 @@
+"""The options that the verbs share, and what they ask of the laboratory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from lemmata.lab.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from lemmata.lab.claim import Claim, Options, Progress
+    from lemmata.lab.grid import Profile
+    from lemmata.lab.trainee import Value
+
+__all__ = ["Asked", "OneOf", "Whole", "as_json", "force", "output", "storage", "training", "what"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Whole(click.ParamType):
+    """A whole number of at least `low`."""
+
+    name = "N"
+
+    def __init__(self, low: int) -> None:
+        """Where the numbers begin."""
+        self.low = low
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number, or an `InputError` that names the option."""
+        option = param.opts[0] if param else "the option"
+        try:
+            number = int(value)
+        except ValueError:
+            number = None
+        if number is None or number < self.low:
+            expected = f"a whole number of at least {self.low} for {option}"
+            raise InputError(expected, str(value), f"for example {option} {max(10, self.low)}")
+        return number
+
+
+class OneOf(click.Choice):
+    """One of some words."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The word, or an `InputError` that names the option and the nearest word."""
+        if value not in self.choices:
+            option = param.opts[0] if param else "the option"
+            words = [str(choice) for choice in self.choices]
+            raise InputError(
+                f"one of {', '.join(words)} for {option}", str(value), nearest(str(value), words)
+            )
+        return value
+
+
+@dataclass
+class Asked:
+    """What the shared options of one call asked for; click fills it in option by option."""
+
+    quick: bool = False
+    full: bool = False
+    seeds: int | None = None
+    settings: tuple[str, ...] = ()
+    store: Path = Path("lemmata-store")
+    workers: int | None = None
+    device: str = "cpu"
+    compile: bool = False
+
+    @property
+    def profile(self) -> Profile | None:
+        """The profile asked for by name; None without a word about it.
+
+        Raises:
+            InputError: two profiles at once.
+        """
+        if self.quick and self.full:
+            raise InputError("one of --quick and --full", "both", "leave one of them out")
+        return "quick" if self.quick else "full" if self.full else None
+
+    def options(self, claims: Sequence[Claim], *, progress: Progress | None = None) -> Options:
+        """The laboratory's own options for these claims, at the default profile where none was named."""
+        from lemmata.lab.claim import Options
+
+        return Options(
+            profile=self.profile or "default",
+            seeds=self.seeds,
+            changes=self._changes(claims),
+            store=self.store,
+            workers=self.workers,
+            device=self.device,
+            compile=self.compile,
+            progress=progress,
+        )
+
+    def _changes(self, claims: Sequence[Claim]) -> dict[str, Value]:
+        bases = [e.base for claim in claims for e in claim.experiments]
+        kinds = {f.name: type(f.default) for base in bases for f in fields(base)}
+        changes: dict[str, Value] = {}
+        for text in self.settings:
+            name, sign, value = text.partition("=")
+            if not (name and sign):
+                raise InputError("--set NAME=VALUE", text, "for example --set beta=1.5")
+            changes[name] = _read(value, kinds.get(name, str))
+        return changes
+
+
+def _read(text: str, kind: type) -> Value:
+    """The text as a constant of this kind; what cannot be read stays text, which the trainee refuses."""
+    words = {"true": True, "false": False}
+    try:
+        return words[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        return text
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    setattr(ctx.ensure_object(Asked), str(param.name), value)
+
+
+def _set_data_root(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    """Kept in the environment, where `lab.needs` and the worker processes look."""
+    if value is None:
+        return
+    if not value.is_dir():
+        raise InputError("an existing folder for --data", str(value), "name the folder that holds the data")
+    os.environ["LEMMATA_DATA"] = str(value.resolve())
+
+
+def what(verb: F) -> F:
+    """--quick, --full, --seeds, --set: which numbers are asked for."""
+    for option in reversed(
+        [
+            click.option("--quick", is_flag=True, help="Few seeds and a coarse grid: minutes."),
+            click.option("--full", is_flag=True, help="Many seeds and a fine grid."),
+            click.option("--seeds", type=Whole(1), help="Seeds of each condition, instead of the profile's."),
+            click.option(
+                "--set",
+                "settings",
+                multiple=True,
+                metavar="NAME=VALUE",
+                help="Another value of a constant (repeatable); `lemmata list CLAIM` names them.",
+            ),
+        ]
+    ):
+        verb = option(verb)
+    return verb

@@ -1,0 +1,227 @@
+"""Train many members as one program.
+
+Every parameter carries the member axis first: `params["W_O"]` is `W_O_EMH`, E members of an (M, H) matrix. A loss takes
+the parameters and one step's random draws and gives one number a member, `loss_E`; since members share nothing, the
+gradient of the sum is every member's own. What is random comes in as draws, so the program itself is a plain function.
+
+    job    = what is trained: first weights, loss, draws                     (`Job`)
+    phases = how long, and at which multiple of the learning rate each parameter moves; 0 freezes it
+    watch  = what is called at chosen steps; members that it is done with leave the ensemble (compaction)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Callable, Collection, Literal, Mapping, Protocol, Sequence, final
+
+import torch
+from torch import Tensor
+
+__all__ = ["Adam", "Draws", "Job", "Params", "Phase", "Sgd", "Snapshot", "Status", "fit"]
+
+Params = dict[str, Tensor]
+Draws = Any
+Status = Literal["ok", "diverged", "dead"]
+
+
+@final
+@dataclass(frozen=True)
+class Phase:
+    """`steps` steps in which parameter p moves at `rates[p]` times its member's learning rate (1 where unnamed)."""
+
+    steps: int
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+
+@final
+@dataclass(frozen=True)
+class Sgd:
+    """Plain gradient descent: p <- p - lr g."""
+
+    def start(self, params: Params) -> Params:
+        """No state."""
+        return {}
+
+    def update(self, p: Tensor, g: Tensor, lr: Tensor, state: Params, name: str) -> Tensor:
+        """The new value of one parameter; `lr` broadcasts over the member axis."""
+        return torch.addcmul(p, g, lr, value=-1.0)
+
+
+@final
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma and Ba, arXiv 1412.6980) with bias correction, its state a member apart like the parameters."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    def start(self, params: Params) -> Params:
+        """First and second moments, and the number of steps taken."""
+        state = {f"{kind}.{name}": torch.zeros_like(p) for name, p in params.items() for kind in ("mean", "square")}
+        return state | {f"count.{name}": p.new_zeros(()) for name, p in params.items()}
+
+    def update(self, p: Tensor, g: Tensor, lr: Tensor, state: Params, name: str) -> Tensor:
+        """The new value of one parameter; its moments in `state` are replaced."""
+        count = state[f"count.{name}"] = state[f"count.{name}"] + 1
+        mean = state[f"mean.{name}"] = state[f"mean.{name}"].lerp(g, 1 - self.beta1)
+        square = state[f"square.{name}"] = state[f"square.{name}"].lerp(g * g, 1 - self.beta2)
+        corrected = mean / (1 - self.beta1**count)
+        return p - lr * corrected / ((square / (1 - self.beta2**count)).sqrt() + self.eps)
+
+
+class Job(Protocol):
+    """What an ensemble trains. `lr_E` is each member's learning rate."""
+
+    lr_E: Tensor
+
+    def params(self) -> Params:
+        """The first weights, a pure function of the members' constants and seeds."""
+        ...
+
+    def loss(self, params: Params, draws: Draws) -> Tensor:
+        """One loss a member, (E,)."""
+        ...
+
+    def draws(self, step: int) -> Draws:
+        """The draws of a step, a pure function of the members' constants and seeds; valid until the next call."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class Snapshot:
+    """An ensemble after `step` steps. `members` are the positions of its members in the list that was trained."""
+
+    configs: Sequence[Any]
+    seeds: Sequence[int]
+    members: Sequence[int]
+    params: Params
+    step: int
+    status: Sequence[Status]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters lie."""
+        return next(iter(self.params.values())).device
+
+    def take(self, positions: Sequence[int]) -> Snapshot:
+        """Some of its members, in the given order."""
+        return Snapshot(
+            configs=[self.configs[i] for i in positions],
+            seeds=[self.seeds[i] for i in positions],
+            members=[self.members[i] for i in positions],
+            params=_take(self.params, positions),
+            step=self.step,
+            status=[self.status[i] for i in positions],
+        )
+
+
+Watch = Callable[[Snapshot], Sequence[bool]]
+
+
+def fit(
+    configs: Sequence[Any],
+    seeds: Sequence[int],
+    *,
+    watch: Watch | None = None,
+    watch_steps: Collection[int] = (),
+    device: str = "cpu",
+    compile: bool = False,
+) -> Snapshot:
+    """Train one member a (config, seed) pair, all as one program, and return them in the order given.
+
+    The configs are `lemmata.lab.trainee.Trainee`s of one `shape_key`. `watch` is called at step 0, at the last step and at
+    `watch_steps`, with the members that still train, and says which of them are finished: these leave the ensemble,
+    the others go on with exactly the numbers they would have had.
+    """
+    kind, phases, optimizer = type(configs[0]), configs[0].phases(), configs[0].optimizer()
+    total = sum(phase.steps for phase in phases)
+    job: Job = kind.job(configs, seeds, device)
+    live = Snapshot(list(configs), list(seeds), range(len(configs)), job.params(), 0, ["ok"] * len(configs))
+    gone: list[Snapshot] = []
+    start = 0
+    for phase in phases:
+        trained = [name for name in live.params if phase.rates.get(name, 1.0) != 0.0]
+        state = optimizer.start({name: live.params[name] for name in trained})
+        step = _stepper(job, phase, trained, optimizer, compile)
+        stops = sorted({start, start + phase.steps, *(s for s in watch_steps if start < s < start + phase.steps)})
+        for here, there in pairwise([start, *stops] if start == 0 else stops):
+            live = _advance(live, there - here, step, state, job)
+            if watch is None:
+                continue
+            done = watch(live)
+            if any(done) and there < total:
+                stay = [i for i, finished in enumerate(done) if not finished]
+                gone.append(live.take([i for i, finished in enumerate(done) if finished]))
+                live, state = live.take(stay), _take_state(state, stay)
+                if not stay:
+                    return _in_order(gone)
+                job = kind.job(live.configs, live.seeds, device)
+                step = _stepper(job, phase, trained, optimizer, compile)
+        start += phase.steps
+    return _in_order([*gone, live])
+
+
+def _stepper(job: Job, phase: Phase, trained: Sequence[str], optimizer: Sgd | Adam, compile: bool) -> Callable:
+    """One step of gradient descent as a function (params, optimiser state, draws) -> (params, loss_E)."""
+
+    def step(params: Params, state: Params, draws: Draws) -> tuple[Params, Tensor]:
+        leaves = {name: params[name].detach().requires_grad_(name in trained) for name in params}
+        loss_E = job.loss(leaves, draws)
+        gradients = torch.autograd.grad(loss_E.sum(), [leaves[name] for name in trained])
+        new = {name: p.detach() for name, p in leaves.items()}
+        for name, g in zip(trained, gradients, strict=True):
+            lr = (job.lr_E * phase.rates.get(name, 1.0)).view(-1, *[1] * (g.dim() - 1))
+            new[name] = optimizer.update(new[name], g, lr, state, name).detach()
+        return new, loss_E.detach()
+
+    if not compile:
+        return step
+    torch._dynamo.config.trace_autograd_ops = True
+    return torch.compile(step, dynamic=False)
+
+
+def _advance(live: Snapshot, count: int, step: Callable, state: Params, job: Job) -> Snapshot:
+    """The snapshot `count` steps on; a member is diverged once its loss is not finite, dead once it cannot move."""
+    before, params, loss_E = live.params, live.params, None
+    for here in range(live.step, live.step + count):
+        before, (params, loss_E) = params, step(params, state, job.draws(here))
+    if loss_E is None:
+        return live
+    moved_E = torch.zeros_like(loss_E, dtype=torch.bool)
+    for name, p in params.items():
+        moved_E |= (p != before[name]).flatten(1).any(1)
+    # A hinge that is positive for some prompt has a gradient unless every neuron that it needs is off for good.
+    dead_E, diverged_E = ~moved_E & (loss_E > 0), ~torch.isfinite(loss_E)
+    status: list[Status] = [
+        "diverged" if bad or old == "diverged" else "dead" if stuck else "ok"
+        for old, bad, stuck in zip(live.status, diverged_E.tolist(), dead_E.tolist(), strict=True)
+    ]
+    return Snapshot(live.configs, live.seeds, live.members, params, live.step + count, status)
+
+
+def _take(tensors: Params, positions: Sequence[int]) -> Params:
+    index = list(positions)
+    return {name: t[index] for name, t in tensors.items()}
+
+
+def _take_state(state: Params, positions: Sequence[int]) -> Params:
+    """Optimiser state of the members that stay; counts have no member axis."""
+    index = list(positions)
+    return {name: t if name.startswith("count.") else t[index] for name, t in state.items()}
+
+
+def _in_order(parts: Sequence[Snapshot]) -> Snapshot:
+    """All members as one snapshot, in the order they were given, at the last step any of them saw."""
+    order = sorted((member, p, i) for p, part in enumerate(parts) for i, member in enumerate(part.members))
+    names = parts[0].params
+    return Snapshot(
+        configs=[parts[p].configs[i] for _, p, i in order],
+        seeds=[parts[p].seeds[i] for _, p, i in order],
+        members=[member for member, _, _ in order],
+        params={name: torch.stack([parts[p].params[name][i] for _, p, i in order]) for name in names},
+        step=max(part.step for part in parts),
+        status=[parts[p].status[i] for _, p, i in order],
+    )

@@ -1,0 +1,158 @@
+"""Conditions x seeds = cells: what an experiment trains, and what makes two results the same one.
+
+An `Experiment` varies some constants of a trainee. A `Cell` is one member of it, and its identity is everything that its
+numbers depend on and nothing else: not the claim that asks, not where or how it runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Generic, Literal, Mapping, Sequence, TypeVar, final
+
+from lemmata.lab.ensemble import Snapshot, fit
+from lemmata.lab.errors import ConstantError, InputError, nearest
+from lemmata.lab.trainee import Measure, Row, Trainee, Value
+
+__all__ = ["PROFILES", "ByProfile", "Cell", "CellResult", "Experiment", "Profile", "measure", "product"]
+
+Profile = Literal["quick", "default", "full"]
+PROFILES: tuple[Profile, ...] = ("quick", "default", "full")
+T = TypeVar("T")
+
+# Seeds from here on are for choosing constants; no verdict reads them.
+FIRST_CHOOSING_SEED = 1000
+
+
+@final
+@dataclass(frozen=True)
+class Cell:
+    """One member of an experiment: its constants, its seed, what is measured of it."""
+
+    config: Trainee
+    seed: int
+    measures: tuple[Measure, ...]
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """Everything the numbers of this cell depend on, as plain JSON."""
+        return {
+            "kind": self.config.kind,
+            "version": self.config.version,
+            "generator": "numpy-philox",
+            "config": dataclasses.asdict(self.config),
+            "seed": self.seed,
+            "measures": [{"name": m.name, "version": m.version, **dataclasses.asdict(m)} for m in self.measures],
+        }
+
+    @cached_property
+    def id(self) -> str:
+        """Twenty hexadecimal digits, the same on every machine."""
+        text = json.dumps(self.spec, sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+
+    @property
+    def batch_key(self) -> tuple[object, ...]:
+        """Cells with the same key can be trained as one ensemble."""
+        return (self.config.kind, self.config.shape_key(), self.measures)
+
+
+@final
+@dataclass(frozen=True)
+class CellResult:
+    """What a cell leaves: its rows and how its member ended."""
+
+    cell: Cell
+    status: str
+    rows: tuple[Row, ...]
+
+
+def measure(cells: Sequence[Cell], *, device: str = "cpu", compile: bool = False) -> list[CellResult]:
+    """Train the cells of one `batch_key` as one ensemble and measure them: the whole of a unit of work."""
+    measures = cells[0].measures
+    memories: list[dict[str, Any]] = [{} for _ in measures]
+    steps = [set(m.steps(cells[0].config)) for m in measures]
+    rows: list[list[Row]] = [[] for _ in cells]
+
+    def watch(snapshot: Snapshot) -> list[bool]:
+        done = [True] * len(snapshot.members)
+        for m, due, memory in zip(measures, steps, memories, strict=True):
+            if snapshot.step in due:
+                for member, new in zip(snapshot.members, m.observe(snapshot, memory), strict=True):
+                    rows[member] += new
+            done = [a and b for a, b in zip(done, m.finished(snapshot, memory), strict=True)]
+        return done
+
+    configs, seeds = [c.config for c in cells], [c.seed for c in cells]
+    end = fit(configs, seeds, watch=watch, watch_steps=set().union(*steps), device=device, compile=compile)
+    return [CellResult(c, status, tuple(r)) for c, status, r in zip(cells, end.status, rows, strict=True)]
+
+
+@final
+@dataclass(frozen=True)
+class ByProfile(Generic[T]):
+    """A setting that grows from `--quick` over the default to `--full`."""
+
+    quick: T
+    default: T
+    full: T
+
+    def at(self, profile: Profile) -> T:
+        """The setting of one profile."""
+        return getattr(self, profile)
+
+
+def product(**axes: Sequence[Value]) -> tuple[dict[str, Value], ...]:
+    """Every combination of the axes, the last one fastest.
+
+    >>> product(alpha=[0.4, 0.8], m=[32, 64])[1]
+    {'alpha': 0.4, 'm': 64}
+    """
+    return tuple(dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values()))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A grid of conditions, what is trained in each, and what is measured of it; several claims may read one.
+
+    `points` lists the conditions as changes to `base`. `settings` are other values of the constants that the paper leaves
+    open, by name: the whole grid is repeated at each, with `setting_seeds` seeds, and every prediction's estimate there
+    is reported beside the verdict of the registered setting.
+    """
+
+    name: str
+    base: Trainee
+    measures: tuple[Measure, ...]
+    seeds: ByProfile[int]
+    points: ByProfile[tuple[Mapping[str, Value], ...]] = ByProfile(({},), ({},), ({},))
+    settings: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    setting_seeds: ByProfile[int] = ByProfile(0, 3, 5)
+
+    def cells(
+        self,
+        profile: Profile,
+        *,
+        seeds: int | None = None,
+        changes: Mapping[str, Value] | None = None,
+        setting: str | None = None,
+    ) -> list[Cell]:
+        """The cells of a profile; `changes` override the grid's own values, `setting` names one of `settings`.
+
+        Raises:
+            InputError: fewer than one seed, or so many that they meet the seeds kept for choosing constants.
+            ConstantError: a change names no constant, or a value it cannot take.
+        """
+        count = self.seeds.at(profile) if seeds is None else seeds
+        if setting is not None:
+            count = min(count, self.setting_seeds.at(profile))
+        elif not 1 <= count < FIRST_CHOOSING_SEED:
+            top = FIRST_CHOOSING_SEED - 1
+            raise InputError(f"a number of seeds from 1 to {top}", str(count), f"pass --seeds between 1 and {top}")
+        over = {**(self.settings[setting] if setting else {}), **(changes or {})}
+        configs = dict.fromkeys(self.base.replace({**point, **over}) for point in self.points.at(profile))
+        return [Cell(config, seed, self.measures) for config in configs for seed in range(count)]

@@ -1,0 +1,94 @@
+"""Sets of patterns: orthonormal ones, a pair with a given correlation, mixtures with a given coefficient sum.
+
+All are float64 inside and float32 at the door, rows are patterns, and the largest residual of Gram minus its target is
+below 1e-6 in float32.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from lemmata.lab.errors import InputError
+
+__all__ = ["correlated_pair", "largest_sum", "mixtures", "orthonormal"]
+
+
+def orthonormal(rng: np.random.Generator, count: int, dim: int) -> np.ndarray:
+    """`count` orthonormal rows in R^dim, uniformly distributed (Haar).
+
+    Raises:
+        InputError: more patterns than dimensions.
+
+    >>> rows = orthonormal(np.random.default_rng(0), 3, 5)
+    >>> bool(np.abs(rows @ rows.T - np.eye(3)).max() < 1e-6)
+    True
+    """
+    if not 0 < count <= dim:
+        raise InputError(f"between 1 and {dim} orthonormal patterns in R^{dim}", str(count), "raise the dimension")
+    q, r = np.linalg.qr(rng.standard_normal((dim, count)))
+    # The sign of R's diagonal is a convention of the solver; fixing it makes the distribution uniform.
+    return (q * np.sign(np.diag(r))).T.astype(np.float32)
+
+
+def correlated_pair(rng: np.random.Generator, dim: int, correlation: float) -> np.ndarray:
+    """Two unit rows in R^dim with the given inner product.
+
+    Raises:
+        InputError: a correlation outside [-1, 1], or fewer than two dimensions.
+
+    >>> a, b = correlated_pair(np.random.default_rng(0), 8, -0.3)
+    >>> round(float(a @ b), 6)
+    -0.3
+    """
+    if not -1 <= correlation <= 1:
+        raise InputError("a correlation in [-1, 1]", f"{correlation}", "choose one in [-1, 1]")
+    first, second = orthonormal(rng, 2, dim).astype(np.float64)
+    other = correlation * first + math.sqrt(1 - correlation**2) * second
+    return np.stack([first, other]).astype(np.float32)
+
+
+def largest_sum(count: int, patterns: int) -> float:
+    """The largest |S_1| that `count` orthonormal mixtures of `patterns` orthonormal patterns can have.
+
+    With u = sum_i mu_i / sqrt(M), a mixture of coefficient sum S_1 has inner product S_1 / sqrt(M) with u, and `count`
+    orthonormal vectors can have that product in common only while count * S_1^2 / M <= 1.
+
+    >>> round(largest_sum(3, 6), 3)
+    1.414
+    """
+    return math.sqrt(patterns / count)
+
+
+def mixtures(rng: np.random.Generator, count: int, patterns: int, coefficient_sum: float) -> np.ndarray:
+    """Coefficients (count, patterns) of orthonormal mixtures mu'_j = sum_i c_ji mu_i with sum_i c_ji = S_1 for each j.
+
+    mu'_j = (S_1 / sqrt(M)) u + w_j with w_j orthogonal to u and Gram(w) = I - (S_1^2 / M) 11^T; otherwise uniform.
+
+    Raises:
+        InputError: no such mixtures exist; the message names the largest possible |S_1|.
+
+    >>> c = mixtures(np.random.default_rng(0), 3, 6, 1.3)
+    >>> bool(np.abs(c.sum(1) - 1.3).max() < 1e-6 and np.abs(c @ c.T - np.eye(3)).max() < 1e-6)
+    True
+    """
+    m, s = patterns, coefficient_sum
+    if not 0 < count <= m:
+        raise InputError(f"between 1 and {m} orthonormal mixtures of {m} patterns", str(count), "ask for fewer")
+    top = largest_sum(count, m)
+    # With as many mixtures as patterns the w_j need one dimension more than is left, except at the very edge.
+    at_edge = math.isclose(abs(s), top, rel_tol=1e-12)
+    if not at_edge and (abs(s) > top or count == m):
+        room = f"|S_1| = {top:g}" if count == m else f"|S_1| <= {top:g}"
+        expected = f"a coefficient sum that {count} orthonormal mixtures of {m} patterns can have ({room})"
+        raise InputError(expected, f"S_1 = {s:g}", f"choose {room}, or fewer mixtures")
+    gram_w = np.eye(count) - (s * s / m) * np.ones((count, count))
+    values, vectors = np.linalg.eigh(gram_w)
+    root = vectors * np.sqrt(np.clip(values, 0, None))
+    u = np.full(m, 1 / math.sqrt(m))
+    # A uniform frame of the complement of u carries the rows of the root, one column an eigenvalue.
+    frame, _ = np.linalg.qr(np.column_stack([u, rng.standard_normal((m, m - 1))]))
+    rank = min(count, m - 1)
+    w = root[:, -rank:] @ frame[:, 1 : rank + 1].T
+    return (s / math.sqrt(m) * u + w).astype(np.float32)

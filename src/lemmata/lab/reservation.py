@@ -1,0 +1,85 @@
+"""Which cells a run is training right now, told to every other run on the same store.
+
+A reservation is a POSIX record lock on one byte of one file, at an offset made from the cell's id. The
+kernel takes it back when its process ends, however it ends, so there is no stale reservation to clear.
+Record locks belong to a process and all fall when it closes any descriptor of the file, so a process
+opens the file once, and closes it with the last of its reservations.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+__all__ = ["reserve"]
+
+
+@final
+@dataclass
+class _File:
+    """The one descriptor of a file in this process, and the offsets reserved through it."""
+
+    descriptor: int
+    offsets: set[int] = field(default_factory=set)
+
+
+_files: dict[Path, _File] = {}
+_one_at_a_time = threading.Lock()
+
+
+@contextmanager
+def reserve(path: Path, ids: Sequence[str]) -> Iterator[set[str]]:
+    """The ids (hexadecimal) that nobody else holds in this file, held until the end of the block.
+
+    Never waits.
+
+    Raises:
+        OSError: the file cannot be made.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder, reserve(Path(folder, "reserved"), ["2a", "ff"]) as ours:
+    ...     with reserve(Path(folder, "reserved"), ["ff", "01"]) as theirs:
+    ...         sorted(ours), sorted(theirs)
+    (['2a', 'ff'], ['01'])
+    """
+    path = path.resolve()
+    # 60 of an id's 80 bits: what fits into a file offset.
+    offsets = {name: int(name[:15], 16) for name in ids}
+    with _one_at_a_time:
+        file = _files.get(path) or _File(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
+        _files[path] = file
+        granted = {name for name, offset in offsets.items() if _lock(file, offset)}
+    try:
+        yield granted
+    finally:
+        with _one_at_a_time:
+            for name in granted:
+                _unlock(file, offsets[name])
+            if not file.offsets:
+                os.close(_files.pop(path).descriptor)
+
+
+def _lock(file: _File, offset: int) -> bool:
+    if offset in file.offsets:
+        return False
+    try:
+        fcntl.lockf(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            return False
+        # A file system without locks: two runs may train the same cell, and the store keeps both.
+    file.offsets.add(offset)
+    return True
+
+
+def _unlock(file: _File, offset: int) -> None:
+    file.offsets.remove(offset)
+    with suppress(OSError):
+        fcntl.lockf(file.descriptor, fcntl.LOCK_UN, 1, offset)
