@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lemmata.lab.grid import Profile
     from lemmata.lab.trainee import Value
 
-__all__ = ["Asked", "OneOf", "Whole", "as_json", "force", "output", "storage", "training", "what"]
+__all__ = ["Asked", "OneOf", "Whole", "as_json", "asked", "force", "how", "output", "what", "where"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -131,21 +131,75 @@ def _set_data_root(ctx: click.Context, param: click.Parameter, value: Path | Non
     os.environ["LEMMATA_DATA"] = str(value.resolve())
 
 
-def what(verb: F) -> F:
-    """--quick, --full, --seeds, --set: which numbers are asked for."""
-    for option in reversed(
-        [
-            click.option("--quick", is_flag=True, help="Few seeds and a coarse grid: minutes."),
-            click.option("--full", is_flag=True, help="Many seeds and a fine grid."),
-            click.option("--seeds", type=Whole(1), help="Seeds of each condition, instead of the profile's."),
-            click.option(
-                "--set",
-                "settings",
-                multiple=True,
-                metavar="NAME=VALUE",
-                help="Another value of a constant (repeatable); `lemmata list CLAIM` names them.",
-            ),
-        ]
-    ):
-        verb = option(verb)
-    return verb
+def _option(*names: str, **about: Any) -> Callable[[F], F]:
+    """A shared option: kept in `Asked`, not passed to the verb."""
+    return click.option(*names, expose_value=False, callback=_keep, **about)
+
+
+def _together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(verb: F) -> F:
+        for option in reversed(options):
+            verb = option(verb)
+        return verb
+
+    return decorate
+
+
+asked = click.make_pass_decorator(Asked, ensure=True)
+
+what = _together(
+    _option("--quick", is_flag=True, help="Few seeds and a coarse grid: minutes."),
+    _option("--full", is_flag=True, help="Many seeds and a fine grid."),
+    _option("--seeds", type=Whole(1), help="Seeds of each condition, in place of the profile's."),
+    _option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Another value of a constant; may be repeated. `lemmata list CLAIM` names them.",
+    ),
+)
+
+where = _together(
+    _option(
+        "--store",
+        type=click.Path(path_type=Path),
+        default=Path("lemmata-store"),
+        show_default=True,
+        envvar="LEMMATA_STORE",
+        show_envvar=True,
+        help="The folder that keeps every measurement.",
+    ),
+    click.option(
+        "--data",
+        type=click.Path(path_type=Path),
+        envvar="LEMMATA_DATA",
+        show_envvar=True,
+        expose_value=False,
+        callback=_set_data_root,
+        help="The root folder of local data.",
+    ),
+)
+
+how = _together(
+    _option("--workers", type=Whole(1), help="Processes to train in; one a core if not given."),
+    _option("--device", type=OneOf(["cpu", "cuda"]), default="cpu", show_default=True),
+    _option("--compile", is_flag=True, help="Compile the training step first: for long runs."),
+)
+
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+
+force = click.option("--force", is_flag=True, help="Replace an existing file.")
+
+
+def output(what: str, *, required: bool = True, default: Path | None = None) -> Callable[[F], F]:
+    """The option -o: where a file is written."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path),
+        required=required,
+        default=default,
+        show_default=default is not None,
+        help=what,
+    )

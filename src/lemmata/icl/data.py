@@ -72,7 +72,7 @@ def unseen(name: str, M1: int) -> np.ndarray:
     return np.array(rest or task_set("all", M1))
 
 
-def exact_count(alpha: float, l: int) -> int:  # noqa: E741 - the paper's name
+def exact_count(alpha: float, l: int) -> int:
     """Examples that carry the query's pattern under the exact sampler, alpha l / 2.
 
     Raises:
@@ -106,7 +106,7 @@ class Prompts:
     axis_EVD: Tensor | None = None
 
     @classmethod
-    def empty(cls, E: int, B: int, l: int) -> Prompts:  # noqa: E741 - the paper's name
+    def empty(cls, E: int, B: int, l: int) -> Prompts:
         """Memory for prompts, to be written by `fill`."""
         index_EB3L = torch.empty(E, B, 3, l + 1, dtype=torch.int64)
         return cls(index_EB3L, torch.empty(E, B, 3, l + 1), torch.empty(E, B))
@@ -116,7 +116,7 @@ class Prompts:
         """Number of examples l."""
         return self.index_EB3L.shape[-1] - 1
 
-    def first(self, l: int) -> Prompts:  # noqa: E741 - the paper's name
+    def first(self, l: int) -> Prompts:
         """The same prompts with their first l examples only."""
         if l == self.length:
             return self
@@ -157,7 +157,7 @@ class Prompts:
 def draw(
     rng: np.random.Generator,
     count: int,
-    l: int,  # noqa: E741 - the paper's name
+    l: int,
     *,
     alpha: float,
     kappa: float,
@@ -218,7 +218,7 @@ def fill(
     coef_B3L[:, 2, -1] = 0
 
 
-def _iid_roles(rng: np.random.Generator, count: int, l: int, alpha: float, M1: int) -> np.ndarray:  # noqa: E741
+def _iid_roles(rng: np.random.Generator, count: int, l: int, alpha: float, M1: int) -> np.ndarray:
     """Independent examples: mu_a and mu_b have alpha/2 each, the M1 - 2 others share 1 - alpha; the query is last."""
     u_BL = rng.random((count, l + 1), dtype=np.float32)
     u_BL[:, l] *= alpha
@@ -229,7 +229,7 @@ def _iid_roles(rng: np.random.Generator, count: int, l: int, alpha: float, M1: i
     return role_BL
 
 
-def _exact_roles(rng: np.random.Generator, count: int, l: int, alpha: float, M1: int) -> np.ndarray:  # noqa: E741
+def _exact_roles(rng: np.random.Generator, count: int, l: int, alpha: float, M1: int) -> np.ndarray:
     """Exact counts of mu_a and mu_b in random order, the others uniform; the query is last."""
     same = exact_count(alpha, l)
     role_BL = np.zeros((count, l + 1), dtype=np.uint8)

@@ -140,6 +140,11 @@ class OneLayer(Prompting):
     delta: float = constant(0.2, "W_Q = W_K = W_V = delta I at the start", origin="chosen", room="network", low=0)
     xi: float = constant(0.03, "W_O ~ N(0, xi^2) at the start", origin="chosen", room="network", low=0)
 
+    @staticmethod
+    def forward(params: Params, prompts: Prompts) -> Tensor:
+        """The network's outputs F on an ensemble's prompts, output_EB."""
+        return forward(params, prompts)
+
     def phases(self) -> tuple[Phase, ...]:
         """All four matrices move, the output signs do not."""
         return (Phase(self.steps, {"a": 0.0}),)

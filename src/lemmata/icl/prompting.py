@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Sequence
 
+from torch import Tensor
+
 from lemmata.icl.data import SAMPLERS, TASK_SETS, Prompts, exact_count, fill, task_set
+from lemmata.lab.ensemble import Params
 from lemmata.lab.errors import ConstantError
 from lemmata.lab.streams import BLOCK, Blocks, stream
 from lemmata.lab.trainee import Trainee, constant
@@ -24,7 +28,7 @@ class Prompting(Trainee):
     alpha: float = constant(0.8, "share of examples with mu_a or mu_b", origin="given", room="data", low=0, high=1)
     l_tr: int = constant(20, "training prompt length", origin="given", room="data", low=1, shape=True)
     l_min: int = constant(0, "shortest training prompt, 0: all of l_tr", origin="chosen", room="data", low=0, shape=True)
-    tasks: str = constant("cyclic", "training tasks T_tr", origin="given", room="data", choices=TASK_SETS)
+    tasks: str = constant("cyclic-3", "training tasks T_tr", origin="chosen", room="data", choices=TASK_SETS)
     sampler: str = constant("iid", "how examples are drawn", origin="chosen", room="data", choices=SAMPLERS)
     B: int = constant(128, "prompts in a batch", origin="chosen", room="data", low=1, shape=True)
 
@@ -36,6 +40,11 @@ class Prompting(Trainee):
             raise ConstantError(f"l_min of at most l_tr = {self.l_tr}", str(self.l_min), "lower l_min or raise l_tr")
         if self.sampler == "exact":
             exact_count(self.alpha, self.l_tr)
+
+    @staticmethod
+    @abstractmethod
+    def forward(params: Params, prompts: Prompts) -> Tensor:
+        """The network's outputs F on an ensemble's prompts, output_EB."""
 
     def fill(self, prompts: Prompts, seed: int, block: int) -> None:
         """Write one member's training prompts of one block of steps, BLOCK * B of them."""

@@ -1,16 +1,15 @@
-"""Test prompts, in-domain and out-of-domain, and the errors of a trained network on them.
+"""Test prompts, in-domain and out-of-domain, and the errors of trained networks on them.
 
-Test prompts are a function of the seed and of what the network was trained on only through its pattern counts, so two
-networks under one seed answer the same prompts, and so do the lengths, alpha' and S_1 of one measure: differences between
-them are differences of the networks.
+Test prompts are a function of the seed and of the kind of prompt, never of what the network was trained on: two networks
+under one seed answer the same prompts, and so do the alpha' and S_1 of one measure, so that differences between them are
+differences of the networks. A prompt's first l examples are the test prompt of length l.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, Sequence, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,35 +20,141 @@ from lemmata.lab.losses import error, hinge
 from lemmata.lab.streams import stream
 from lemmata.lab.trainee import Measure, Row
 
-__all__ = ["ErrorCurve", "outputs", "test_prompts"]
+__all__ = ["ErrorCurve", "FirstPassage", "TestSet", "outputs", "rows"]
 
-Tasks = Literal["unseen", "trained", "all"]
-test_prompts_doc = None
-
-
-def test_prompts(
-    config: Prompting, seed: int, *, count: int, l: int, alpha: float, tasks: Tasks = "all", S_1: float | None = None  # noqa: E741
-) -> Prompts:
-    """Test prompts of one member; with an S_1 out of domain, on patterns drawn anew for the seed (M1' = 3)."""
-    shift = None if S_1 is None else Shift(config.M1, config.M2, S_1)
-    M1 = config.M1 if shift is None else shift.M1_test
-    which = {"unseen": unseen(config.tasks, config.M1), "trained": task_set(config.tasks, config.M1)}
-    prompts = draw(
-        stream("icl.test", "in" if shift is None else "out", M1, config.M2, l, tasks, seed),
-        count,
-        l,
-        alpha=alpha,
-        kappa=config.kappa,
-        beta=config.beta,
-        tasks=task_set("all", M1) if shift is not None or tasks == "all" else which[tasks],
-        M1=M1,
-        M2=config.M2,
-    )
-    if shift is None:
-        return prompts
-    axis_VD = shift.axes(stream("icl.test.patterns", config.M1, config.M2, seed))
-    return Prompts(prompts.index_EB3L, prompts.coef_EB3L, prompts.target_EB, axis_VD[None])
+# Prompts that a network answers at once: the activations of a deep one then stay within a few megabytes a member.
+SLICE = 512
 
 
-def ensemble_prompts(snapshot: Snapshot, **what: Any) -> Prompts:
-    return stack([test_prompts(c, s, **what) for c, s in zip(snapshot.configs, snapshot.seeds, strict=True)])
+@final
+@dataclass(frozen=True, kw_only=True)
+class TestSet:
+    """Test prompts of length l; with an S_1 out of domain, on M1' = 3 ODR patterns drawn anew for each seed."""
+
+    __test__: ClassVar[bool] = False  # not a pytest class
+
+    l: int
+    alpha: float
+    prompts: int = 4096
+    tasks: Literal["unseen", "all"] = "all"
+    S_1: float | None = None
+
+    def member(self, config: Prompting, seed: int) -> Prompts:
+        """The prompts of one member, E = 1."""
+        if self.S_1 is None:
+            tasks, M1, axis_EVD = task_set("all", config.M1), config.M1, None
+            if self.tasks == "unseen":
+                tasks = unseen(config.tasks, config.M1)
+        else:
+            shift = Shift(config.M1, config.M2, self.S_1)
+            tasks, M1 = task_set("all", shift.M1_test), shift.M1_test
+            axis_EVD = shift.axes(stream("icl.test.patterns", config.M1, config.M2, seed))[None]
+        drawn = draw(
+            stream("icl.test", M1, config.M2, self.l, self.prompts, seed),
+            self.prompts,
+            self.l,
+            alpha=self.alpha,
+            kappa=config.kappa,
+            beta=config.beta,
+            tasks=tasks,
+            M1=M1,
+            M2=config.M2,
+        )
+        return Prompts(drawn.index_EB3L, drawn.coef_EB3L, drawn.target_EB, axis_EVD)
+
+    def ensemble(self, snapshot: Snapshot) -> Prompts:
+        """The prompts of every member of a snapshot."""
+        members = [self.member(config, seed) for config, seed in zip(snapshot.configs, snapshot.seeds, strict=True)]
+        return stack(members).to(snapshot.device)
+
+
+def outputs(snapshot: Snapshot, prompts: Prompts) -> Tensor:
+    """The outputs F of every member on its prompts, output_EB."""
+    network = snapshot.configs[0].forward
+    with torch.no_grad():
+        return torch.cat([network(snapshot.params, part) for part in prompts.split(SLICE)], -1)
+
+
+def rows(metric: str, x: float, value_E: Tensor | Sequence[float], at: dict[str, Any] | None = None) -> list[list[Row]]:
+    """One row a member, from one number a member."""
+    values = value_E.tolist() if isinstance(value_E, Tensor) else value_E
+    return [[Row(metric, x, value, at or {})] for value in values]
+
+
+def joined(parts: Sequence[list[list[Row]]]) -> list[list[Row]]:
+    """The rows of several measurements, member by member."""
+    return [[row for rows in member for row in rows] for member in zip(*parts, strict=True)]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ErrorCurve(Measure):
+    """0-1 error, hinge loss and the margin's low quantile against the number of examples, after training.
+
+    `alphas` are the alpha' of the test prompts; `sums` the S_1 of out-of-domain prompts, empty for in-domain ones.
+    """
+
+    name: ClassVar[str] = "error-curve"
+
+    lengths: tuple[int, ...] = (0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20)
+    alphas: tuple[float, ...] = (0.8,)
+    sums: tuple[float, ...] = ()
+    tasks: Literal["unseen", "all"] = "all"
+    prompts: int = 4096
+    quantile: float = 0.05
+
+    def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
+        """Rows "error", "hinge" and "margin" at x = l, with the coordinates alpha_test and, out of domain, S_1."""
+        parts: list[list[list[Row]]] = []
+        for alpha in self.alphas:
+            for S_1 in self.sums or (None,):
+                at = {"alpha_test": alpha} | ({} if S_1 is None else {"S_1": S_1})
+                test = TestSet(l=max(self.lengths), alpha=alpha, prompts=self.prompts, tasks=self.tasks, S_1=S_1)
+                prompts = test.ensemble(snapshot)
+                for l in self.lengths:
+                    output_EB = outputs(snapshot, prompts.first(l))
+                    margin_E = (output_EB * prompts.target_EB).nan_to_num(-torch.inf).quantile(self.quantile, dim=-1)
+                    parts.append(rows("error", l, error(output_EB, prompts.target_EB), at))
+                    parts.append(rows("hinge", l, hinge(output_EB, prompts.target_EB), at))
+                    parts.append(rows("margin", l, margin_E, at))
+        return joined(parts)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FirstPassage(Measure):
+    """The step at which the test error first falls below `below`, known to lie in (steps_lo, steps_hi].
+
+    A member leaves the ensemble once it has passed; one that never does has steps_hi = infinity.
+    """
+
+    name: ClassVar[str] = "first-passage"
+
+    every: int = 5
+    below: float = 0.01
+    loss: Literal["error", "hinge"] = "error"
+    l: int = 20
+    alpha: float = 0.8
+    prompts: int = 2048
+
+    def steps(self, config: Any) -> Sequence[int]:
+        """Every few steps from the start on."""
+        return [*range(0, config.steps, self.every), config.steps]
+
+    def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
+        """Rows "steps_lo" and "steps_hi" for the members that pass now, or at the end for those that never did."""
+        prompts = TestSet(l=self.l, alpha=self.alpha, prompts=self.prompts).ensemble(snapshot)
+        loss = error if self.loss == "error" else hinge
+        value_E = loss(outputs(snapshot, prompts), prompts.target_EB)
+        memory["passed"] = [value < self.below for value in value_E.tolist()]
+        before, last = memory.get("step", 0), snapshot.step >= snapshot.configs[0].steps
+        memory["step"] = snapshot.step
+        ends = [(before, snapshot.step) if passed else (snapshot.step, float("inf")) for passed in memory["passed"]]
+        return [
+            [Row("steps_lo", 0, lo), Row("steps_hi", 0, hi)] if passed or last else []
+            for passed, (lo, hi) in zip(memory["passed"], ends, strict=True)
+        ]
+
+    def finished(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[bool]:
+        """Those that have passed."""
+        return memory["passed"] if memory.get("step") == snapshot.step else [False] * len(snapshot.members)

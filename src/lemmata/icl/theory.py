@@ -28,7 +28,7 @@ ITERATIONS_POSTER = -1.0
 TRAIN_LENGTH = -1.0
 
 
-def oracle(l: int, alpha: float) -> float:  # noqa: E741 - the paper's name
+def oracle(l: int, alpha: float) -> float:
     """Error of the idealised mechanism on iid prompts of l examples; exact.
 
     With probability (1 - alpha/2)^l no example shares the query's pattern. Each of the others then carries the opposite
@@ -68,9 +68,9 @@ def length_needed(eps: float, alpha: float) -> float:
     """
     if not 0 < eps < 0.5:
         raise InputError("a target error in (0, 1/2)", str(eps), "choose one in between, as 0.01")
-    l = 1  # noqa: E741 - the paper's name
+    l = 1
     while oracle(l, alpha) > eps:
-        l += 1  # noqa: E741 - the paper's name
+        l += 1
     above, below = np.log(oracle(l - 1, alpha)), np.log(oracle(l, alpha))
     return float(l - 1 + (above - np.log(eps)) / (above - below))
 

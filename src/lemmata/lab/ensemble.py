@@ -11,7 +11,7 @@ gradient of the sum is every member's own. What is random comes in as draws, so 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Callable, Collection, Literal, Mapping, Protocol, Sequence, final
 
@@ -106,14 +106,18 @@ class Snapshot:
         """Where the parameters lie."""
         return next(iter(self.params.values())).device
 
+    def with_params(self, params: Params) -> Snapshot:
+        """The same members with other weights: pruned ones, say."""
+        return replace(self, params=params)
+
     def take(self, positions: Sequence[int]) -> Snapshot:
         """Some of its members, in the given order."""
-        return Snapshot(
+        return replace(
+            self,
             configs=[self.configs[i] for i in positions],
             seeds=[self.seeds[i] for i in positions],
             members=[self.members[i] for i in positions],
             params=_take(self.params, positions),
-            step=self.step,
             status=[self.status[i] for i in positions],
         )
 

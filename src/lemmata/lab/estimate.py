@@ -25,7 +25,7 @@ __all__ = [
     "student",
 ]
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 
 
 @final

@@ -1,9 +1,9 @@
 """Which cells a run is training right now, told to every other run on the same store.
 
-A reservation is a POSIX record lock on one byte of one file, at an offset made from the cell's id. The
-kernel takes it back when its process ends, however it ends, so there is no stale reservation to clear.
-Record locks belong to a process and all fall when it closes any descriptor of the file, so a process
-opens the file once, and closes it with the last of its reservations.
+A reservation is a POSIX record lock on one byte of one file, at an offset made from the cell's id.
+The kernel takes it back when its process ends, however it ends, so there is no stale reservation to
+clear. Record locks belong to a process and all fall when it closes any descriptor of the file, so a
+process opens the file once, and closes it with the last of its reservations.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ def reserve(path: Path, ids: Sequence[str]) -> Iterator[set[str]]:
         OSError: the file cannot be made.
 
     >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder, reserve(Path(folder, "reserved"), ["2a", "ff"]) as ours:
-    ...     with reserve(Path(folder, "reserved"), ["ff", "01"]) as theirs:
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder, "reserved")
+    ...     with reserve(file, ["2a", "ff"]) as ours, reserve(file, ["ff", "01"]) as theirs:
     ...         sorted(ours), sorted(theirs)
     (['2a', 'ff'], ['01'])
     """

@@ -1,11 +1,11 @@
-"""The file that a chunk of cells leaves: tidy rows in Parquet, with the cells' specs in its metadata.
+"""The file that a chunk of cells leaves: tidy rows in Parquet, the cells' specs in its metadata.
 
 The columns are
 
-    cell, seed, status, seconds | the constants of the config | the rows' coordinates | metric, x, value
+    cell, seed, status, seconds | constants of the config | coordinates of the rows | metric, x, value
 
-`seconds` is the chunk's time divided by its cells. The metadata key `lemmata` holds JSON: the format, the
-spec of every cell by its id (a cell may have no row), and the provenance: how, where and when it was run.
+`seconds` is the chunk's time divided by its cells. The metadata key `lemmata` holds JSON: the format,
+the spec of every cell by its id (a cell may have no row), and the provenance: how, where and when.
 """
 
 from __future__ import annotations
@@ -14,22 +14,26 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lemmata.lab.errors import RegistryError
-from lemmata.lab.grid import CellResult
+from lemmata.lab.grid import Cell, CellResult
 from lemmata.lab.trainee import Trainee, Value
 
-__all__ = ["FORMAT", "ROW", "WHO", "Header", "constants", "decode", "encode", "header"]
+if TYPE_CHECKING:  # a worker only encodes, and pandas is a large import
+    import pandas as pd
+
+__all__ = ["FORMAT", "Header", "decode", "encode", "header", "tidy"]
 
 FORMAT = 1
-WHO = ("cell", "seed", "status", "seconds")
-ROW = ("metric", "x", "value")
 TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+WHO = {"cell": pa.string(), "seed": pa.int64(), "status": pa.string(), "seconds": pa.float64()}
+ROW = {"metric": pa.string(), "x": pa.float64(), "value": pa.float64()}
 
 
 @final
@@ -41,9 +45,7 @@ class Header:
     provenance: Mapping[str, Any]
 
 
-def encode(
-    results: Sequence[CellResult], *, seconds: float, provenance: Mapping[str, object]
-) -> bytes:
+def encode(results: Sequence[CellResult], *, seconds: float, provenance: Mapping[str, object]) -> bytes:
     """The file of a chunk of cells of one kind, trained together in `seconds`.
 
     Raises:
@@ -69,11 +71,27 @@ def header(data: bytes) -> Header:
 def decode(data: bytes, ids: Iterable[str]) -> pa.Table:
     """The rows of some of a shard's cells, each cell's in the order measured."""
     table = pq.read_table(pa.BufferReader(data))
-    return table.filter(pc.is_in(table["cell"], pa.array(ids, pa.string())))
+    return table.filter(pc.field("cell").isin(list(ids)))
 
 
-def constants(config: Trainee) -> dict[str, pa.DataType]:
-    """The columns of a config's constants, with the type of their defaults: 1 for 1.0 is a float."""
+def tidy(tables: Iterable[pa.Table], cells: Sequence[Cell]) -> pd.DataFrame:
+    """Decoded rows as one frame, in the order of the cells and then as measured.
+
+    A coordinate that a row lacks is null, and one that all rows lack is left out, so that the frame is
+    a function of the cells alone, whichever shards their rows come from.
+    """
+    config = {name: kind for cell in cells for name, kind in _constants(cell.config).items()}
+    none = pa.schema({**WHO, **config, **ROW}).empty_table()
+    frame = pa.concat_tables([none, *tables], promote_options="permissive").to_pandas()
+    position = {cell.id: i for i, cell in enumerate(cells)}
+    order = np.argsort([position[name] for name in frame["cell"]], kind="stable")
+    coordinates = sorted(set(frame.columns) - set(none.column_names))
+    used = [name for name in coordinates if frame[name].notna().any()]
+    return frame.iloc[order][[*WHO, *config, *used, *ROW]].reset_index(drop=True)
+
+
+def _constants(config: Trainee) -> dict[str, pa.DataType]:
+    """The columns of a config's constants, typed like their defaults: a 1 for a 1.0 is a float."""
     return {f.name: TYPES[type(f.default)] for f in dataclasses.fields(config)}
 
 
@@ -81,32 +99,32 @@ def _table(results: Sequence[CellResult], seconds: float) -> pa.Table:
     """One line a row, in the order of the cells and then as measured."""
     rows = [(result, row) for result in results for row in result.rows]
     coordinates = sorted({name for _, row in rows for name in row.at})
-    config = constants(results[0].cell.config)
-    columns = {
-        "cell": pa.array([result.cell.id for result, _ in rows], pa.string()),
-        "seed": pa.array([result.cell.seed for result, _ in rows], pa.int64()),
-        "status": pa.array([result.status for result, _ in rows], pa.string()),
-        "seconds": pa.array([seconds / len(results)] * len(rows), pa.float64()),
-        **{
-            name: pa.array([getattr(result.cell.config, name) for result, _ in rows], kind)
-            for name, kind in config.items()
-        },
-        **{name: _coordinate([row.at.get(name) for _, row in rows]) for name in coordinates},
-        "metric": pa.array([row.metric for _, row in rows], pa.string()),
-        "x": pa.array([row.x for _, row in rows], pa.float64()),
-        "value": pa.array([row.value for _, row in rows], pa.float64()),
-    }
+    config = _constants(results[0].cell.config)
+    share = seconds / len(results)
+    who = [(r.cell.id, r.cell.seed, r.status, share) for r, _ in rows]
+    what = [tuple(getattr(r.cell.config, name) for name in config) for r, _ in rows]
+    columns = [
+        *_columns(WHO, who),
+        *_columns(config, what),
+        *(_coordinate([row.at.get(name) for _, row in rows]) for name in coordinates),
+        *_columns(ROW, [(row.metric, row.x, row.value) for _, row in rows]),
+    ]
     names = [*WHO, *config, *coordinates, *ROW]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise RegistryError(
             "columns with different names from a trainee and its measures",
             f"{', '.join(twice)} twice in {results[0].cell.config.kind}",
-            f"rename the constant or the coordinate (other columns are {', '.join(WHO + ROW)})",
+            f"rename the constant or the coordinate; {', '.join([*WHO, *ROW])} are taken too",
         )
-    return pa.table(columns)
+    return pa.table(columns, names)
+
+
+def _columns(kinds: Mapping[str, pa.DataType], lines: Sequence[tuple]) -> list[pa.Array]:
+    return [pa.array([line[i] for line in lines], kind) for i, kind in enumerate(kinds.values())]
 
 
 def _coordinate(values: Sequence[Value | None]) -> pa.Array:
-    """Null where a row lacks it. A number is a float, since whole numbers with nulls would be one anyway."""
-    kinds = {type(value) for value in values if value is not None}
-    return pa.array(values, TYPES[kinds.pop()] if kinds in ({str}, {bool}) else pa.float64())
+    """Null where a row lacks it. Numbers are floats, as whole numbers with nulls would become."""
+    given = [value for value in values if value is not None]
+    kinds = [kind for kind in (str, bool) if all(isinstance(value, kind) for value in given)]
+    return pa.array(values, TYPES[kinds[0]] if kinds else pa.float64())

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import betaincinv
 from scipy.stats import binomtest
 
 from lemmata.lab.censored import censored_mean, crossing
@@ -154,13 +154,16 @@ def wilson(successes: int, trials: int, *, level: float = 0.95) -> Estimate:
     >>> round(e.value, 3), round(e.lo, 3), round(e.hi, 3)
     (0.9, 0.596, 0.982)
     """
-    return _share(successes, trials, level, "wilson", "Wilson")
+    _check_share(successes, trials, level)
+    interval = binomtest(successes, trials).proportion_ci(level, method="wilson")
+    lo, hi = float(interval.low), float(interval.high)
+    return Estimate(successes / trials, lo, hi, trials, (), "Wilson over seeds")
 
 
 def clopper_pearson(successes: int, trials: int, *, level: float = 0.95) -> Estimate:
     """A share of seeds with the exact interval: never wrong too often, and wider for it.
 
-    Valid where every trial is its own seed.
+    Valid where every trial is its own seed. Clopper and Pearson 1934, Biometrika 26, 404-413.
 
     Raises:
         InputError: no trials, more successes than trials, a level outside (0, 1).
@@ -169,7 +172,13 @@ def clopper_pearson(successes: int, trials: int, *, level: float = 0.95) -> Esti
     >>> round(e.value, 3), round(e.lo, 3), round(e.hi, 3)
     (0.9, 0.555, 0.997)
     """
-    return _share(successes, trials, level, "exact", "Clopper-Pearson")
+    _check_share(successes, trials, level)
+    # The same as scipy's proportion_ci(method="exact"), without its search for the root.
+    tail, failures = (1 - level) / 2, trials - successes
+    lo = betaincinv(successes, failures + 1, tail) if successes else 0.0
+    hi = betaincinv(successes + 1, failures, 1 - tail) if failures else 1.0
+    value = successes / trials
+    return Estimate(value, float(lo), float(hi), trials, (), "Clopper-Pearson over seeds")
 
 
 def bootstrap_t(
@@ -222,7 +231,8 @@ def bootstrap_t(
     # An infinite pivot must stay one, and not be averaged with its neighbour.
     tails = [(1 + level) / 2, (1 - level) / 2]
     high, low = np.quantile(np.concatenate(pivots), tails, method="inverted_cdf")
-    return Estimate(value, value - high * error, value - low * error, seeds, (), method)
+    lo, hi = value - float(high) * error, value - float(low) * error
+    return Estimate(value, lo, hi, seeds, (), method)
 
 
 def _jackknifed(data_RSK: Array, statistic: Callable[[Array], Array]) -> tuple[Array, Array]:
@@ -234,13 +244,8 @@ def _jackknifed(data_RSK: Array, statistic: Callable[[Array], Array]) -> tuple[A
     return statistic(data_RSK), np.sqrt((seeds - 1) * values_RJ.var(axis=1))
 
 
-def _share(
-    successes: int, trials: int, level: float, kind: Literal["wilson", "exact"], name: str
-) -> Estimate:
+def _check_share(successes: int, trials: int, level: float) -> None:
     check_level(level)
     if not 0 <= successes <= trials or trials < 1:
         fix = "count each seed once, as a success or not"
         raise InputError("0 <= successes <= trials", f"{successes} of {trials}", fix)
-    interval = binomtest(successes, trials).proportion_ci(level, method=kind)
-    lo, hi = float(interval.low), float(interval.high)
-    return Estimate(successes / trials, lo, hi, trials, (), f"{name} over seeds")

@@ -69,7 +69,7 @@ class Trainee(ABC):
     version: ClassVar[int]
 
     lr: float = constant(0.5, "learning rate eta", origin="chosen", room="training", low=0)
-    steps: int = constant(200, "gradient steps T", origin="chosen", room="training", low=0, shape=True)
+    steps: int = constant(400, "gradient steps T", origin="chosen", room="training", low=0, shape=True)
 
     def __post_init__(self) -> None:
         """Check every constant at the door.

@@ -1,0 +1,53 @@
+"""The command line: one verb a function, which parses and calls.
+
+    options.py   the options that verbs share
+    about.py     list, cite, doctor, bench
+    checking.py  plan, check: what is trained
+    reading.py    table, show, report, network: what is read from the store
+    errors.py    how a call ends that cannot succeed
+
+Nothing here imports torch before a verb needs it, so that `--help` is at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from lemmata.cli import about, checking, reading
+from lemmata.cli.errors import explain
+from lemmata.cli.group import verbs
+from lemmata.cli.output import say
+
+__all__ = ["main"]
+
+for _verb in (
+    about.list_,
+    checking.plan,
+    checking.check,
+    reading.table,
+    reading.show,
+    reading.report,
+    reading.network,
+    about.cite,
+    about.doctor,
+    about.bench,
+):
+    verbs.add_command(_verb)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one call (the process's own arguments if none are given) and return its exit status."""
+    try:
+        status = verbs.main(args, prog_name="lemmata", standalone_mode=False) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Whoever read stdout has seen enough; Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (Exception, KeyboardInterrupt) as error:
+        status, message = explain(error)
+        say(message)
+        return status

@@ -1,0 +1,34 @@
+"""What is said where: the result on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+__all__ = ["print_json", "say", "to_json", "write"]
+
+
+def print_json(record: Mapping[str, object]) -> None:
+    """Exactly one JSON object, in which every number is finite."""
+    click.echo(to_json(record))
+
+
+def to_json(record: Mapping[str, object]) -> str:
+    """The text of a JSON object, in which every number is finite."""
+    return json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False)
+
+
+def say(text: str) -> None:
+    """A remark beside the result."""
+    click.echo(text, err=True)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file that `lemmata.show.check_output` has allowed, whole or not at all, and say so."""
+    from lemmata.show.output import write_whole
+
+    write_whole(path, content)
+    say(f"wrote {path}")

@@ -1,0 +1,81 @@
+"""How far a long run is, on stderr: a bar on a terminal, now and then a plain line elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
+
+from lemmata.cli.output import say
+
+__all__ = ["Meter"]
+
+QUIET_SECONDS = 2.0
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Meter:
+    """A progress callback of the laboratory: how much of how much is done, and how long the rest takes.
+
+    Says nothing in the first two seconds, so that short work stays quiet.
+    """
+
+    def __init__(self, what: str) -> None:
+        """`what` is done to what is counted: "cells trained"."""
+        self._what = what
+        self._said = time.monotonic() + QUIET_SECONDS - SECONDS_BETWEEN_LINES
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+
+    def __enter__(self) -> Self:
+        """Show a bar where somebody watches."""
+        if sys.stderr.isatty():
+            columns = [
+                SpinnerColumn(),
+                TextColumn(self._what),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rest]}"),
+            ]
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task(self._what, total=None, rest="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the bar away."""
+        if self._bar:
+            self._bar.stop()
+
+    def __call__(
+        self, done: int, total: int, seconds_left: float | None = None, note: str = ""
+    ) -> None:
+        """Tell what is done; a note is always passed on."""
+        rest = "" if seconds_left is None else f"about {duration(seconds_left)} left"
+        if self._bar:
+            self._bar.update(self._task, completed=done, total=total, rest=rest)
+            if note:
+                self._bar.console.print(note, highlight=False)
+            return
+        if time.monotonic() - self._said >= SECONDS_BETWEEN_LINES:
+            self._said = time.monotonic()
+            say(", ".join(part for part in [f"{done} of {total} {self._what}", rest] if part))
+        if note:
+            say(note)
+
+
+def duration(seconds: float) -> str:
+    """A length of time as one reads it.
+
+    >>> duration(40), duration(200), duration(9000)
+    ('40 s', '3 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,225 @@
+"""What is measured inside a one-layer network: attention, the growth of W_Q and W_K, neurons and their rows.
+
+    symbol      meaning
+    attn_EBL    the query's attention on each column, itself last
+    row_EMD     the rows of W_O W_V: what a neuron sees of a column in the coordinates of training
+    feature     the part of a row on the patterns (the first V coordinates); label: its last coordinate, along q
+    mu_bar      the mean of the IDR patterns
+    lucky       a neuron that fires, before training, on the mean column of its own sign: row . (mu_bar; sign(a) q) > 0
+
+Propositions 1 and 2 and Theorem 3 of Li et al. (ICML 2024, arXiv 2402.15607).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Sequence, final
+
+import torch
+from torch import Tensor
+
+from lemmata.icl.data import Prompts
+from lemmata.icl.network import attention
+from lemmata.icl.testing import TestSet, joined, outputs, rows
+from lemmata.lab.ensemble import Params, Snapshot
+from lemmata.lab.losses import error, hinge
+from lemmata.lab.streams import stream
+from lemmata.lab.trainee import Measure, Row
+
+__all__ = ["AttentionGrowth", "Neurons", "Pruning", "gap", "row_norms", "same_pattern_mass", "value_rows"]
+
+
+def same_pattern_mass(attn_EBL: Tensor, prompts: Prompts) -> Tensor:
+    """Attention on the columns that carry the query's pattern, the query among them, averaged over prompts: (E,).
+
+    >>> from lemmata import icl
+    >>> net = icl.OneLayer(steps=0, delta=0.0).train()
+    >>> prompts = TestSet(l=20, alpha=1.0, prompts=2).ensemble(net)
+    >>> bool(0 < same_pattern_mass(icl.attention(net.params, prompts), prompts) < 1)
+    True
+    """
+    idr_EBL = prompts.index_EB3L[:, :, 0]
+    return (attn_EBL * (idr_EBL == idr_EBL[..., -1:])).sum(-1).mean(-1)
+
+
+def value_rows(params: Params) -> Tensor:
+    """The rows of W_O W_V, row_EMD."""
+    return params["W_O"] @ params["W_V"]
+
+
+def row_norms(params: Params) -> Tensor:
+    """Norms of the rows of W_O, (E, M): what magnitude pruning sorts by."""
+    return params["W_O"].norm(dim=-1)
+
+
+def gap(norm_M: Tensor, *, low: float = 0.02, high: float = 0.6) -> tuple[float, float]:
+    """The widest jump between neighbouring sorted norms, as a ratio, and the share of neurons below it.
+
+    Jumps that split off less than `low` or more than `high` of the neurons are not looked at.
+
+    >>> gap(torch.tensor([0.1, 0.11, 0.4, 0.41, 0.42, 0.43, 0.44, 0.45, 0.46, 0.47]))
+    (3.636..., 0.2)
+    """
+    sorted_M = norm_M.double().sort().values
+    M = len(sorted_M)
+    first, last = max(1, round(low * M)), round(high * M)
+    ratios = sorted_M[first : last + 1] / sorted_M[first - 1 : last]
+    best = int(ratios.argmax())
+    return float(ratios[best]), (first + best) / M
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class AttentionGrowth(Measure):
+    """Attention mass on the query's pattern and the growth of W_Q and W_K, every few steps."""
+
+    name: ClassVar[str] = "attention-growth"
+
+    every: int = 10
+    l: int = 20
+    alpha: float = 0.8
+    prompts: int = 512
+
+    def steps(self, config: Any) -> Sequence[int]:
+        """Every few steps from the start on."""
+        return [*range(0, config.steps, self.every), config.steps]
+
+    def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
+        """Rows "attention_same", and for W in {W_Q, W_K} "norm" and "aligned", the part along the query's pattern."""
+        prompts = TestSet(l=self.l, alpha=self.alpha, prompts=self.prompts).ensemble(snapshot)
+        config, step = snapshot.configs[0], snapshot.step
+        V = config.M1 + config.M2
+        query_EBD = prompts.first(0).columns(V)[:, :, 0]
+        pattern_EB = prompts.index_EB3L[:, :, 0, -1]
+        parts = [rows("attention_same", step, same_pattern_mass(attention(snapshot.params, prompts), prompts))]
+        for name in ("W_Q", "W_K"):
+            moved_EBD = query_EBD @ snapshot.params[name].transpose(1, 2)
+            aligned_EB = moved_EBD.gather(2, pattern_EB.unsqueeze(-1)).squeeze(-1)
+            parts.append(rows("norm", step, moved_EBD.norm(dim=-1).mean(-1), {"matrix": name}))
+            parts.append(rows("aligned", step, aligned_EB.mean(-1), {"matrix": name}))
+        return joined(parts)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Neurons(Measure):
+    """Every neuron's row of W_O W_V from start to end: its two norms and angles, the lucky ones marked at the start.
+
+    Per neuron at `looks` evenly spaced steps: "feature_norm" and "feature_angle" (to mu_bar), "label_norm" and
+    "label_angle" (to q, in the plane of mu_bar and q), "row_norm" (of W_O); x = step. Over all neurons, at the end, see
+    `observe`.
+    """
+
+    name: ClassVar[str] = "neurons"
+
+    looks: int = 5
+
+    def steps(self, config: Any) -> Sequence[int]:
+        """Evenly spaced, the first and the last among them."""
+        return sorted({round(config.steps * i / (self.looks - 1)) for i in range(self.looks)})
+
+    def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
+        """The neurons' rows now; at the end also what became of the lucky and of the large ones."""
+        row_EMD, norm_EM = value_rows(snapshot.params), row_norms(snapshot.params)
+        config = snapshot.configs[0]
+        feature_EM, angle_EM, label_EM, tilt_EM = _polar(row_EMD, config.M1)
+        plus_EM = snapshot.params["a"] > 0
+        if snapshot.step == 0:
+            memory["lucky"], memory["start"] = _lucky(row_EMD, plus_EM, config.M1), row_EMD
+        found: list[list[Row]] = []
+        for e in range(len(snapshot.members)):
+            member = []
+            for i in range(row_EMD.shape[1]):
+                at = {"neuron": i, "sign": "+" if plus_EM[e, i] else "-", "lucky": bool(memory["lucky"][e, i])}
+                values = {
+                    "feature_norm": feature_EM,
+                    "feature_angle": angle_EM,
+                    "label_norm": label_EM.abs(),
+                    "label_angle": tilt_EM,
+                    "row_norm": norm_EM,
+                }
+                member += [Row(metric, snapshot.step, float(v[e, i]), at) for metric, v in values.items()]
+            found.append(member)
+        if snapshot.step < config.steps:
+            return found
+        ends = [
+            self._ends(norm_EM[e], angle_EM[e], label_EM[e], plus_EM[e], row_EMD[e], memory["start"][e], memory["lucky"][e])
+            for e in range(len(snapshot.members))
+        ]
+        return [a + [Row(metric, snapshot.step, value) for metric, value in b.items()] for a, b in zip(found, ends, strict=True)]
+
+    @staticmethod
+    def _ends(
+        norm_M: Tensor, angle_M: Tensor, label_M: Tensor, plus_M: Tensor, row_MD: Tensor, start_MD: Tensor, lucky_M: Tensor
+    ) -> dict[str, float]:
+        """One member at the end: the gap in its row norms, and the kinds of neurons on either side of it."""
+        ratio, share = gap(norm_M)
+        large_M = norm_M > norm_M.sort().values[round(share * len(norm_M)) - 1]
+        right_M = (label_M > 0) == plus_M
+        moved_M = (row_MD - start_MD).norm(dim=-1)
+        return {
+            "gap": ratio,
+            "small_share": share,
+            "large_angle": float(angle_M[large_M].mean()),
+            "large_label_right": float(right_M[large_M].float().mean()),
+            "small_moved": float((moved_M[~large_M].mean() / moved_M[large_M].mean())),
+            "lucky_share": float(lucky_M.float().mean()),
+            "large_lucky": float(lucky_M[large_M].float().mean()),
+            "lucky_large": float(large_M[lucky_M].float().mean()) if lucky_M.any() else 0.0,
+        }
+
+
+def _polar(row_EMD: Tensor, M1: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Feature norm, angle of the feature part to mu_bar, label coordinate, and its angle in the (q, mu_bar) plane."""
+    feature_EMV, label_EM = row_EMD[..., :-1], row_EMD[..., -1]
+    along_EM = feature_EMV[..., :M1].sum(-1) / M1**0.5
+    norm_EM = feature_EMV.norm(dim=-1)
+    angle_EM = (along_EM / norm_EM.clamp_min(1e-12)).clamp(-1, 1).acos()
+    return norm_EM, angle_EM, label_EM, torch.atan2(along_EM.abs(), label_EM)
+
+
+def _lucky(row_EMD: Tensor, plus_EM: Tensor, M1: int) -> Tensor:
+    """Neurons that fire on the mean column of their own sign, (E, M)."""
+    sign_EM = torch.where(plus_EM, 1.0, -1.0)
+    return row_EMD[..., :M1].mean(-1) + sign_EM * row_EMD[..., -1] > 0
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Pruning(Measure):
+    """Hinge loss and 0-1 error after rows of W_O are set to 0, out of domain: smallest first, largest first, at random."""
+
+    name: ClassVar[str] = "pruning"
+
+    shares: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    alphas: tuple[float, ...] = (0.6, 0.8, 1.0)
+    lengths: tuple[int, ...] = (10, 20)
+    S_1: float = 1.2
+    prompts: int = 4096
+
+    def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
+        """Rows "error" and "hinge" at x = share pruned, by policy, alpha_test and l; "gap" and "small_share"."""
+        norm_EM = row_norms(snapshot.params)
+        E, M = norm_EM.shape
+        chance_EM = torch.stack([torch.from_numpy(stream("icl.pruning", M, seed).random(M)) for seed in snapshot.seeds])
+        ranks = {
+            "magnitude": norm_EM.argsort(-1).argsort(-1),
+            "random": chance_EM.argsort(-1).argsort(-1),
+            "largest": norm_EM.argsort(-1, descending=True).argsort(-1),
+        }
+        gaps = [gap(norm_M) for norm_M in norm_EM]
+        parts = [rows("gap", 0, [ratio for ratio, _ in gaps]), rows("small_share", 0, [share for _, share in gaps])]
+        for alpha in self.alphas:
+            test = TestSet(l=max(self.lengths), alpha=alpha, prompts=self.prompts, S_1=self.S_1)
+            prompts = test.ensemble(snapshot)
+            for l in self.lengths:
+                part = prompts.first(l)
+                for policy, rank_EM in ranks.items():
+                    for share in self.shares:
+                        keep_EM1 = (rank_EM >= round(share * M)).unsqueeze(-1)
+                        pruned = snapshot.params | {"W_O": snapshot.params["W_O"] * keep_EM1}
+                        output_EB = outputs(snapshot.with_params(pruned), part)
+                        at = {"policy": policy, "alpha_test": alpha, "l": l}
+                        parts.append(rows("error", share, error(output_EB, part.target_EB), at))
+                        parts.append(rows("hinge", share, hinge(output_EB, part.target_EB), at))
+        return joined(parts)

@@ -1,0 +1,237 @@
+"""From cells to results: cells -> those not in the store -> chunks -> engine -> store.
+
+`sweep` may be ended at any moment and started again: what is in the store is not trained twice, neither by this run nor
+by another one on the same store, and a chunk's size, order or worker change no number.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil, inf
+from pathlib import Path
+from typing import Protocol, final
+
+import joblib
+
+from lemmata.lab import engine
+from lemmata.lab.engine import Chunk, check_device
+from lemmata.lab.errors import EngineError, InputError
+from lemmata.lab.grid import Cell
+from lemmata.lab.store import Store
+from lemmata.lab.trainee import Trainee
+
+__all__ = ["Plan", "Progress", "Report", "check_device", "plan", "sweep"]
+
+# Members a chunk: on a CPU what stays in a core's cache, on a GPU one wide batch.
+CHUNK = {"cpu": 8, "cuda": 1024}
+# Operations a second of one worker, until the store knows better.
+RATE = 1e10
+# How often in a row workers may be killed before anything is stored.
+ATTEMPTS = 3
+# Seconds between looks at what another run has finished.
+POLL = 0.5
+
+
+class Progress(Protocol):
+    """Is told after each chunk how many of the cells to train are done, and about how long the others take."""
+
+    def __call__(self, done: int, total: int, seconds_left: float | None, note: str = "") -> None:
+        """Show it; `seconds_left` is None as long as nothing is known."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep would do: of `cells` cells `stored` are there already, the others are trained in `chunks`."""
+
+    cells: int
+    stored: int
+    chunks: tuple[Chunk, ...]
+    minutes: float
+    workers: int
+    chunk_size: int
+
+
+@final
+@dataclass(frozen=True)
+class Report:
+    """What a sweep did: the ids of the cells it trained, its seconds, and the damaged shards it set aside."""
+
+    trained: frozenset[str]
+    seconds: float
+    damaged: tuple[Path, ...]
+
+
+def plan(cells: Iterable[Cell], store: Store, *, workers: int | None = None, device: str = "cpu") -> Plan:
+    """What `sweep` would do with these cells.
+
+    Raises:
+        InputError: fewer than one worker.
+        DeviceError: the device is not there.
+    """
+    check_device(device)
+    workers = _workers(workers, device)
+    cells = _each_once(cells)
+    missing = _missing(cells, store)
+    chunks = _chunks(missing, workers, device)
+    return Plan(
+        cells=len(cells),
+        stored=len(cells) - len(missing),
+        chunks=chunks,
+        minutes=_seconds(missing, store, device) / min(workers, max(1, len(chunks))) / 60,
+        workers=workers,
+        chunk_size=max(map(len, chunks), default=0),
+    )
+
+
+def sweep(
+    cells: Iterable[Cell],
+    store: Store,
+    *,
+    workers: int | None = None,
+    device: str = "cpu",
+    compile: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Train those of the cells that the store lacks, on `workers` processes (default: one a core).
+
+    Cells that another run has reserved are left to it and waited for; if it ends without them, they are trained here.
+
+    Raises:
+        InputError: fewer than one worker.
+        DeviceError: the device is not there.
+        StoreError: the store cannot be written; what it holds is good.
+        EngineError: workers were killed again and again.
+    """
+    check_device(device)
+    workers = _workers(workers, device)
+    began = time.perf_counter()
+    cells = _each_once(cells)
+    trained: set[str] = set()
+    failures = 0
+    meter = _Meter(progress)
+    while missing := _missing(cells, store):
+        with store.reserve(missing) as mine:
+            meter.begin(missing, _note(failures, len(mine)))
+            killed = _train(_chunks(mine, workers, device), store, workers, device, compile, meter)
+            new = store.holds(mine)
+        trained |= new
+        failures = failures + 1 if killed and not new else 0
+        if failures == ATTEMPTS:
+            got = f"{ATTEMPTS} times in a row a worker that died first: {str(killed).splitlines()[0]}"
+            fix = "pass a smaller --workers: the system ends processes when memory runs out"
+            raise EngineError("workers that live until something is stored", got, fix) from killed
+        if not mine:
+            time.sleep(POLL)
+    return Report(frozenset(trained), time.perf_counter() - began, tuple(store.damaged))
+
+
+def _train(
+    chunks: Sequence[Chunk], store: Store, workers: int, device: str, compile: bool, meter: _Meter
+) -> BrokenProcessPool | None:
+    """Train the chunks, or those before a worker is killed: then the error that says so."""
+    done = engine.train(chunks, store.path.absolute(), workers=workers, device=device, compile=compile)
+    try:
+        with closing(done):
+            for chunk in done:
+                meter.advance(chunk)
+    except BrokenProcessPool as error:
+        return error
+    return None
+
+
+def _chunks(cells: Sequence[Cell], workers: int, device: str) -> tuple[Chunk, ...]:
+    """Cells that can be trained together, longest first.
+
+    With several workers a chunk is so small that each gets two, since they wait for the last one; no member trains
+    alone that could have company, since one costs nearly as much as two.
+    """
+    groups: defaultdict[tuple[object, ...], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        groups[cell.batch_key].append(cell)
+    fair = _work(cells) / (2 * workers) if workers > 1 else inf
+    chunks: list[Chunk] = []
+    for group in groups.values():
+        most, each = CHUNK[device.partition(":")[0]], _work(group) / len(group)
+        size = most if fair >= most * each else max(2, int(fair / each))
+        count = min(ceil(len(group) / size), max(1, len(group) // 2))
+        bounds = [round(i * len(group) / count) for i in range(count + 1)]
+        chunks += [tuple(group[a:b]) for a, b in pairwise(bounds)]
+    return tuple(sorted(chunks, key=_work, reverse=True))
+
+
+def _work(cells: Iterable[Cell]) -> float:
+    return sum(cell.config.work() for cell in cells)
+
+
+def _seconds(cells: Iterable[Cell], store: Store, device: str) -> float:
+    """What one worker would need for these cells, at the rate of those of the same kind in the store."""
+    kinds: defaultdict[type[Trainee], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        kinds[type(cell.config)].append(cell)
+    return sum(_work(group) / _rate(group[0].config, store, device) for group in kinds.values())
+
+
+def _rate(config: Trainee, store: Store, device: str) -> float:
+    runs = [run for run in store.provenance(config) if run["device"] == device]
+    work, seconds = (sum(run[name] for run in runs) for name in ("work", "seconds"))
+    return work / seconds if work and seconds else RATE
+
+
+def _workers(workers: int | None, device: str) -> int:
+    if workers is None:
+        return joblib.cpu_count() if device == "cpu" else 1
+    if workers < 1:
+        raise InputError("a number of workers of at least 1", str(workers), "pass --workers 1 or more")
+    return workers
+
+
+def _each_once(cells: Iterable[Cell]) -> list[Cell]:
+    return list({cell.id: cell for cell in cells}.values())
+
+
+def _missing(cells: Sequence[Cell], store: Store) -> list[Cell]:
+    stored = store.holds(cells)
+    return [cell for cell in cells if cell.id not in stored]
+
+
+def _note(failures: int, mine: int) -> str:
+    if failures:
+        return "a worker was killed: what it had not stored is trained again"
+    return "" if mine else "waiting for another run that trains these cells"
+
+
+@final
+class _Meter:
+    """Foresees how long the cells that are left will take from the work that this run has done so far."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.progress = progress
+        self.began = time.perf_counter()
+        self.total = 0
+        self.done = 0.0
+        self.left: dict[str, float] = {}
+
+    def begin(self, missing: Sequence[Cell], note: str) -> None:
+        """Another round, in which these cells are missing."""
+        self.left = {cell.id: cell.config.work() for cell in missing}
+        self.total = max(self.total, len(missing))
+        self._tell(note)
+
+    def advance(self, chunk: Chunk) -> None:
+        """These are stored now."""
+        self.done += sum(self.left.pop(cell.id) for cell in chunk)
+        self._tell("")
+
+    def _tell(self, note: str) -> None:
+        if self.progress is not None:
+            passed, left = time.perf_counter() - self.began, sum(self.left.values())
+            seconds_left = passed * left / self.done if self.done else None
+            self.progress(self.total - len(self.left), self.total, seconds_left, note)
