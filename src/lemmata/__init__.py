@@ -1,1 +1,63 @@
-"""Lemmata: a laboratory for the theory of how Transformers learn."""
+"""Lemmata: a laboratory for the theory of how Transformers learn.
+
+A claim of a paper is checked by training what it needs and judging its predictions by rules fixed before the run:
+
+    import lemmata
+    result = lemmata.claim("icl.pruning").check(seeds=10)
+    result.verdicts, result.table.to_pandas(), lemmata.figure(result)
+
+Names load when they are first used, so that `lemmata --help` does not wait for torch.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lemmata import icl as icl
+    from lemmata.lab.claim import Claim as Claim
+    from lemmata.lab.claim import Paper as Paper
+    from lemmata.lab.claim import Prediction as Prediction
+    from lemmata.lab.errors import LemmataError as LemmataError
+    from lemmata.lab.grid import ByProfile as ByProfile
+    from lemmata.lab.grid import Experiment as Experiment
+    from lemmata.registry import claim as claim
+    from lemmata.registry import papers as papers
+    from lemmata.show.draw import figure as figure
+    from lemmata.show.report import report as report
+
+__version__ = version("lemmata")
+
+_HOMES = {
+    "ByProfile": "lemmata.lab.grid",
+    "Claim": "lemmata.lab.claim",
+    "Experiment": "lemmata.lab.grid",
+    "LemmataError": "lemmata.lab.errors",
+    "Paper": "lemmata.lab.claim",
+    "Prediction": "lemmata.lab.claim",
+    "claim": "lemmata.registry",
+    "figure": "lemmata.show.draw",
+    "papers": "lemmata.registry",
+    "report": "lemmata.show.report",
+}
+__all__ = [
+    "ByProfile",
+    "Claim",
+    "Experiment",
+    "LemmataError",
+    "Paper",
+    "Prediction",
+    "claim",
+    "figure",
+    "icl",
+    "papers",
+    "report",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "icl":
+        return import_module("lemmata.icl")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lemmata' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

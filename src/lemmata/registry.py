@@ -6,9 +6,10 @@ installed package that name an object which is a `Paper`. docs/extend.md shows a
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Iterator, Mapping
+from typing import Any
 
 from lemmata import icl
 from lemmata.lab.claim import Claim, Paper
@@ -16,7 +17,7 @@ from lemmata.lab.errors import RegistryError, StoreError, UnknownNameError, near
 from lemmata.lab.grid import Cell, Experiment
 from lemmata.lab.trainee import Trainee
 
-__all__ = ["BUILT_IN", "GROUP", "cell", "claim", "claims", "papers", "trainee"]
+__all__ = ["BUILT_IN", "GROUP", "cell", "claim", "claims", "paper_of", "papers", "trainee"]
 
 GROUP = "lemmata.papers"
 
@@ -75,16 +76,28 @@ def claims(name: str) -> list[Claim]:
     return groups[name]
 
 
+def paper_of(kind: str) -> Paper:
+    """The paper whose claims train this kind.
+
+    Raises:
+        UnknownNameError: no claim trains such a thing; the message names the nearest.
+
+    >>> paper_of("icl.one-layer").id
+    'icl'
+    """
+    known = {e.base.kind: paper for paper in papers() for e in _experiments(paper)}
+    if kind not in known:
+        raise UnknownNameError("a kind of network that some claim trains", kind, nearest(kind, known))
+    return known[kind]
+
+
 def trainee(kind: str) -> type[Trainee]:
     """The class of the trainees whose results the store keeps under this kind.
 
     Raises:
-        UnknownNameError: no claim trains such a thing; the message names the nearest.
+        UnknownNameError: as for `paper_of`.
     """
-    known = {e.base.kind: type(e.base) for paper in papers() for e in _experiments(paper)}
-    if kind not in known:
-        raise UnknownNameError("a kind of network that some claim trains", kind, nearest(kind, known))
-    return known[kind]
+    return next(type(e.base) for e in _experiments(paper_of(kind)) if e.base.kind == kind)
 
 
 def cell(spec: Mapping[str, Any]) -> Cell:

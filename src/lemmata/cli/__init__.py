@@ -11,8 +11,6 @@ Nothing here imports torch before a verb needs it, so that `--help` is at once.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 
 from lemmata.cli import about, checking, reading
@@ -40,13 +38,7 @@ for _verb in (
 def main(args: Sequence[str] | None = None) -> int:
     """Run one call (the process's own arguments if none are given) and return its exit status."""
     try:
-        status = verbs.main(args, prog_name="lemmata", standalone_mode=False) or 0
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:
-        # Whoever read stdout has seen enough; Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return verbs.main(args, prog_name="lemmata", standalone_mode=False) or 0
     except (Exception, KeyboardInterrupt) as error:
         status, message = explain(error)
         say(message)

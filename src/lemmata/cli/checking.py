@@ -12,7 +12,7 @@ import click
 from lemmata.cli import options
 from lemmata.cli.errors import DIFFERENT
 from lemmata.cli.options import Asked
-from lemmata.cli.output import print_json, say, to_json, write
+from lemmata.cli.output import print_json, say, say_damaged, to_json, write
 from lemmata.cli.progress import Meter
 from lemmata.cli.record import differences, read_record, to_record
 
@@ -47,7 +47,6 @@ def plan(asked: Asked, names: Sequence[str], cells: bool, as_json: bool) -> None
     its predictions read, how many of them the store holds already, and for all of it about how many
     minutes are left on how many workers. Nothing is trained and nothing is written.
 
-    \b
       lemmata plan icl --full
       lemmata plan icl.pruning --seeds 20 --workers 2
       lemmata plan icl.pruning --json --cells
@@ -66,9 +65,7 @@ def plan(asked: Asked, names: Sequence[str], cells: bool, as_json: bool) -> None
         reasons = missing(claim.needs)
         rows.append({"id": claim.id, "cells": len(own), "stored": len(held), "missing": reasons})
         every |= own
-    found = plan_sweep(
-        list(every.values()), store, workers=wanted.workers, device=wanted.device
-    )
+    found = plan_sweep(list(every.values()), store, workers=wanted.workers, device=wanted.device)
     if not as_json:
         from lemmata.show.terminal import plan_table, terminal
 
@@ -96,9 +93,15 @@ def plan(asked: Asked, names: Sequence[str], cells: bool, as_json: bool) -> None
 @click.option(
     "--expect",
     type=click.Path(path_type=Path),
+    metavar="FILE",
     help="Exit with status 3 where a verdict is not the one that this file recorded.",
 )
-@click.option("--record", type=click.Path(path_type=Path), help="Write the verdicts for --expect.")
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the verdicts there, for --expect.",
+)
 @options.force
 @options.what
 @options.where
@@ -122,7 +125,6 @@ def check(
     constants are others than the registered ones, and the verdict is labelled so. A check that was
     interrupted goes on where it stopped.
 
-    \b
       lemmata check icl --quick
       lemmata check icl.out-of-domain --seeds 10 --json
       lemmata check icl.test-length --set beta=1.5
@@ -130,6 +132,7 @@ def check(
       lemmata check icl --expect verdicts.json   # exit status 3 where they differ
     """
     from lemmata.lab import claim as lab
+    from lemmata.lab.store import Store
     from lemmata.show.output import check_output
     from lemmata.show.terminal import terminal, verdict_table
 
@@ -138,8 +141,10 @@ def check(
     expected = read_record(expect) if expect else None
     if record:
         check_output(record, endings=(".json",), force=force)
+    store = Store(wanted.store)
     with Meter("cells") as meter:
-        results = lab.check(claims, replace(wanted, progress=meter))
+        results = lab.check(claims, replace(wanted, progress=meter), store=store)
+    say_damaged(store)
     judged = [verdict for result in results for verdict in result.verdicts]
     if as_json:
         print_json({"verdicts": [verdict.to_json() for verdict in judged]})

@@ -42,4 +42,4 @@ def _usage(error: click.UsageError) -> InputError:
         wanted = names[-1].upper() if error.param.param_type_name == "argument" else " or ".join(names)
         return InputError(f"{wanted} after {command}", "none", fix)
     got = error.format_message().removeprefix("Got ").rstrip(".")
-    return InputError(f"a call that {command} understands", got, fix)
+    return InputError(f"a call that {command} understands", got[:1].lower() + got[1:], fix)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from importlib.metadata import version
 
 import click
@@ -15,8 +17,13 @@ class Verbs(click.Group):
     """The verbs in the order in which a newcomer meets them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order of definition."""
+        """In the order in which they were added."""
         return list(self.commands)
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a verb whose docstring is its help, examples and all."""
+        cmd.help = _keep_examples(cmd.help or "")
+        super().add_command(cmd, name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -48,7 +55,6 @@ def verbs(ctx: click.Context) -> None:
     what the claim needs, keeps every measurement in a store and judges the prediction by its rule.
     A first session, in order:
 
-    \b
       lemmata list                        which papers and claims there are
       lemmata list icl.pruning            what one of them predicts, and its constants
       lemmata plan icl --quick            how much there is to train, and for how long
@@ -62,3 +68,15 @@ def verbs(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+
+
+def _keep_examples(text: str) -> str:
+    r"""Mark indented paragraphs, which click would otherwise fill like prose.
+
+    >>> _keep_examples("Prose.\n\n  lemmata list")
+    'Prose.\n\n\x08\n  lemmata list'
+    """
+    return re.sub(r"\n\n(?=  )", "\n\n\b\n", inspect.cleandoc(text))
+
+
+verbs.help = _keep_examples(verbs.help or "")

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lemmata.lab.errors import InputError, nearest
+from lemmata.lab.errors import InputError
 
 if TYPE_CHECKING:
     from lemmata.lab.claim import Claim, Options, Progress
     from lemmata.lab.grid import Profile
     from lemmata.lab.trainee import Value
 
-__all__ = ["Asked", "OneOf", "Whole", "as_json", "asked", "force", "how", "output", "what", "where"]
+__all__ = ["Asked", "Whole", "as_json", "asked", "engine", "force", "how", "output", "what", "where"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,20 +42,6 @@ class Whole(click.ParamType):
             expected = f"a whole number of at least {self.low} for {option}"
             raise InputError(expected, str(value), f"for example {option} {max(10, self.low)}")
         return number
-
-
-class OneOf(click.Choice):
-    """One of some words."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The word, or an `InputError` that names the option and the nearest word."""
-        if value not in self.choices:
-            option = param.opts[0] if param else "the option"
-            words = [str(choice) for choice in self.choices]
-            raise InputError(
-                f"one of {', '.join(words)} for {option}", str(value), nearest(str(value), words)
-            )
-        return value
 
 
 @dataclass
@@ -164,6 +150,7 @@ where = _together(
     _option(
         "--store",
         type=click.Path(path_type=Path),
+        metavar="DIR",
         default=Path("lemmata-store"),
         show_default=True,
         envvar="LEMMATA_STORE",
@@ -173,6 +160,7 @@ where = _together(
     click.option(
         "--data",
         type=click.Path(path_type=Path),
+        metavar="DIR",
         envvar="LEMMATA_DATA",
         show_envvar=True,
         expose_value=False,
@@ -181,10 +169,14 @@ where = _together(
     ),
 )
 
-how = _together(
-    _option("--workers", type=Whole(1), help="Processes to train in; one a core if not given."),
-    _option("--device", type=OneOf(["cpu", "cuda"]), default="cpu", show_default=True),
+engine = _together(
+    _option("--device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where to train."),
     _option("--compile", is_flag=True, help="Compile the training step first: for long runs."),
+)
+
+how = _together(
+    _option("--workers", type=Whole(1), help="Processes to train in.  [default: one a core]"),
+    engine,
 )
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
@@ -192,14 +184,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object 
 force = click.option("--force", is_flag=True, help="Replace an existing file.")
 
 
-def output(what: str, *, required: bool = True, default: Path | None = None) -> Callable[[F], F]:
+def output(what: str, *, required: bool = True) -> Callable[[F], F]:
     """The option -o: where a file is written."""
-    return click.option(
-        "-o",
-        "--output",
-        type=click.Path(path_type=Path),
-        required=required,
-        default=default,
-        show_default=default is not None,
-        help=what,
-    )
+    path = click.Path(path_type=Path)
+    return click.option("-o", "--output", type=path, metavar="FILE", required=required, help=what)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-__all__ = ["print_json", "say", "to_json", "write"]
+if TYPE_CHECKING:
+    from lemmata.lab.store import Store
+
+__all__ = ["print_json", "say", "say_damaged", "to_json", "write"]
 
 
 def print_json(record: Mapping[str, object]) -> None:
@@ -24,6 +28,12 @@ def to_json(record: Mapping[str, object]) -> str:
 def say(text: str) -> None:
     """A remark beside the result."""
     click.echo(text, err=True)
+
+
+def say_damaged(store: Store) -> None:
+    """Which shards were found damaged, and what becomes of their cells."""
+    for path in store.damaged:
+        say(f"set aside as damaged, its cells to be trained again: {path}.damaged")
 
 
 def write(path: Path, content: bytes) -> None:

@@ -53,10 +53,10 @@ class Meter:
         if self._bar:
             self._bar.stop()
 
-    def __call__(
-        self, done: int, total: int, seconds_left: float | None = None, note: str = ""
-    ) -> None:
+    def __call__(self, done: int, total: int, seconds_left: float | None = None, note: str = "") -> None:
         """Tell what is done; a note is always passed on."""
+        from lemmata.show.words import duration
+
         rest = "" if seconds_left is None else f"about {duration(seconds_left)} left"
         if self._bar:
             self._bar.update(self._task, completed=done, total=total, rest=rest)
@@ -68,14 +68,3 @@ class Meter:
             say(", ".join(part for part in [f"{done} of {total} {self._what}", rest] if part))
         if note:
             say(note)
-
-
-def duration(seconds: float) -> str:
-    """A length of time as one reads it.
-
-    >>> duration(40), duration(200), duration(9000)
-    ('40 s', '3 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -34,7 +34,7 @@ from lemmata.lab.losses import hinge
 from lemmata.lab.streams import stream
 from lemmata.lab.trainee import constant
 
-__all__ = ["OneLayer", "OneLayerJob", "attention", "forward", "initial", "output_signs", "pool"]
+__all__ = ["OneLayer", "OneLayerJob", "attention", "forward", "initial", "output_signs", "pool", "readout"]
 
 
 def attention(params: Params, prompts: Prompts) -> Tensor:
@@ -61,7 +61,12 @@ def pool(params: Params, prompts: Prompts) -> Tensor:
 
 def forward(params: Params, prompts: Prompts) -> Tensor:
     """The network's output F, output_EB; its sign is the answer."""
-    return _Readout.apply(pool(params, prompts), params["W_O"] @ params["W_V"], params["a"])  # pyright: ignore[reportReturnType]
+    return readout(params, pool(params, prompts))
+
+
+def readout(params: Params, pooled_EBD: Tensor) -> Tensor:
+    """a^T relu(W_O W_V p) of what the attention pooled, output_EB."""
+    return _Readout.apply(pooled_EBD, params["W_O"] @ params["W_V"], params["a"])  # pyright: ignore[reportReturnType]
 
 
 class _Readout(torch.autograd.Function):

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from lemmata.icl.data import Prompts
-from lemmata.icl.network import attention
-from lemmata.icl.testing import TestSet, joined, outputs, rows
+from lemmata.icl.network import attention, pool, readout
+from lemmata.icl.testing import TestSet, joined, rows
 from lemmata.lab.ensemble import Params, Snapshot
 from lemmata.lab.losses import error, hinge
 from lemmata.lab.streams import stream
@@ -52,20 +52,24 @@ def row_norms(params: Params) -> Tensor:
     return params["W_O"].norm(dim=-1)
 
 
-def gap(norm_M: Tensor, *, low: float = 0.02, high: float = 0.6) -> tuple[float, float]:
-    """The widest jump between neighbouring sorted norms, as a ratio, and the share of neurons below it.
+def gap(norm_M: Tensor) -> tuple[float, int]:
+    """How empty the middle between small and large row norms is, and how many of the norms are small.
 
-    Jumps that split off less than `low` or more than `high` of the neurons are not looked at.
+    The norms are split in two where the variance within the parts is least. The first number is the share of neurons in
+    the middle third between the two parts' means: about a third of evenly spread norms, none where there is a gap.
 
     >>> gap(torch.tensor([0.1, 0.11, 0.4, 0.41, 0.42, 0.43, 0.44, 0.45, 0.46, 0.47]))
-    (3.636..., 0.2)
+    (0.0, 2)
+    >>> gap(torch.linspace(0, 1, 101))[0]
+    0.1683...
     """
     sorted_M = norm_M.double().sort().values
     M = len(sorted_M)
-    first, last = max(1, round(low * M)), round(high * M)
-    ratios = sorted_M[first : last + 1] / sorted_M[first - 1 : last]
-    best = int(ratios.argmax())
-    return float(ratios[best]), (first + best) / M
+    within = [float(sorted_M[:k].var(correction=0) * k + sorted_M[k:].var(correction=0) * (M - k)) for k in range(1, M)]
+    small = 1 + min(range(M - 1), key=within.__getitem__)
+    low, high = sorted_M[:small].mean(), sorted_M[small:].mean()
+    between = (sorted_M > low + (high - low) / 3) & (sorted_M < high - (high - low) / 3)
+    return float(between.double().mean()), small
 
 
 @final
@@ -152,14 +156,15 @@ class Neurons(Measure):
     def _ends(
         norm_M: Tensor, angle_M: Tensor, label_M: Tensor, plus_M: Tensor, row_MD: Tensor, start_MD: Tensor, lucky_M: Tensor
     ) -> dict[str, float]:
-        """One member at the end: the gap in its row norms, and the kinds of neurons on either side of it."""
-        ratio, share = gap(norm_M)
-        large_M = norm_M > norm_M.sort().values[round(share * len(norm_M)) - 1]
+        """One member at the end: how its row norms part, and the kinds of neurons on either side."""
+        between, small = gap(norm_M)
+        large_M = norm_M > norm_M.sort().values[small - 1]
         right_M = (label_M > 0) == plus_M
         moved_M = (row_MD - start_MD).norm(dim=-1)
         return {
-            "gap": ratio,
-            "small_share": share,
+            "between": between,
+            "small_share": small / len(norm_M),
+            "large_over_small": float(norm_M[large_M].mean() / norm_M[~large_M].mean()),
             "large_angle": float(angle_M[large_M].mean()),
             "large_label_right": float(right_M[large_M].float().mean()),
             "small_moved": float((moved_M[~large_M].mean() / moved_M[large_M].mean())),
@@ -198,28 +203,32 @@ class Pruning(Measure):
     prompts: int = 4096
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
-        """Rows "error" and "hinge" at x = share pruned, by policy, alpha_test and l; "gap" and "small_share"."""
+        """Rows "error" and "hinge" at x = share pruned, by policy, alpha_test and l; policy "small" prunes those below
+        the gap, and no others."""
         norm_EM = row_norms(snapshot.params)
-        E, M = norm_EM.shape
-        chance_EM = torch.stack([torch.from_numpy(stream("icl.pruning", M, seed).random(M)) for seed in snapshot.seeds])
+        M = norm_EM.shape[1]
+        chance_EM = torch.stack([torch.from_numpy(stream("icl.pruning", M, s).random(M)) for s in snapshot.seeds])
         ranks = {
             "magnitude": norm_EM.argsort(-1).argsort(-1),
             "random": chance_EM.argsort(-1).argsort(-1),
             "largest": norm_EM.argsort(-1, descending=True).argsort(-1),
         }
-        gaps = [gap(norm_M) for norm_M in norm_EM]
-        parts = [rows("gap", 0, [ratio for ratio, _ in gaps]), rows("small_share", 0, [share for _, share in gaps])]
+        small_E = torch.tensor([gap(norm_M)[1] for norm_M in norm_EM])
+        every_E = torch.ones_like(small_E)
+        cuts = [(policy, share * every_E.double(), round(share * M) * every_E) for policy in ranks for share in self.shares]
+        cuts.append(("small", small_E.double() / M, small_E))
+        parts: list[list[list[Row]]] = []
         for alpha in self.alphas:
             test = TestSet(l=max(self.lengths), alpha=alpha, prompts=self.prompts, S_1=self.S_1)
             prompts = test.ensemble(snapshot)
             for l in self.lengths:
-                part = prompts.first(l)
-                for policy, rank_EM in ranks.items():
-                    for share in self.shares:
-                        keep_EM1 = (rank_EM >= round(share * M)).unsqueeze(-1)
-                        pruned = snapshot.params | {"W_O": snapshot.params["W_O"] * keep_EM1}
-                        output_EB = outputs(snapshot.with_params(pruned), part)
-                        at = {"policy": policy, "alpha_test": alpha, "l": l}
-                        parts.append(rows("error", share, error(output_EB, part.target_EB), at))
-                        parts.append(rows("hinge", share, hinge(output_EB, part.target_EB), at))
+                target_EB, pooled_EBD = prompts.target_EB, pool(snapshot.params, prompts.first(l))
+                for policy, share_E, cut_E in cuts:
+                    # A neuron without its output sign is as good as one without its row.
+                    keep_EM = ranks["magnitude" if policy == "small" else policy] >= cut_E.unsqueeze(-1)
+                    pruned = snapshot.params | {"a": snapshot.params["a"] * keep_EM}
+                    output_EB = readout(pruned, pooled_EBD)
+                    at = {"policy": policy, "alpha_test": alpha, "l": l}
+                    parts.append(rows("error", share_E, error(output_EB, target_EB), at))
+                    parts.append(rows("hinge", share_E, hinge(output_EB, target_EB), at))
         return joined(parts)

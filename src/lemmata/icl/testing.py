@@ -75,10 +75,14 @@ def outputs(snapshot: Snapshot, prompts: Prompts) -> Tensor:
         return torch.cat([network(snapshot.params, part) for part in prompts.split(SLICE)], -1)
 
 
-def rows(metric: str, x: float, value_E: Tensor | Sequence[float], at: dict[str, Any] | None = None) -> list[list[Row]]:
-    """One row a member, from one number a member."""
+PerMember = Tensor | Sequence[float]
+
+
+def rows(metric: str, x: float | PerMember, value_E: PerMember, at: dict[str, Any] | None = None) -> list[list[Row]]:
+    """One row a member, from one number a member; x is the same for all, or one a member too."""
     values = value_E.tolist() if isinstance(value_E, Tensor) else value_E
-    return [[Row(metric, x, value, at or {})] for value in values]
+    xs = [x] * len(values) if isinstance(x, (int, float)) else x.tolist() if isinstance(x, Tensor) else x
+    return [[Row(metric, x, value, at or {})] for x, value in zip(xs, values, strict=True)]
 
 
 def joined(parts: Sequence[list[list[Row]]]) -> list[list[Row]]:

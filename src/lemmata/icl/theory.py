@@ -19,8 +19,17 @@ import numpy as np
 from scipy.stats import binom
 
 from lemmata.lab.errors import InputError
+from lemmata.lab.figure import Reference
 
-__all__ = ["ITERATIONS_POSTER", "ITERATIONS_SLIDES", "TRAIN_LENGTH", "length_needed", "oracle", "task_share"]
+__all__ = [
+    "ITERATIONS_POSTER",
+    "ITERATIONS_SLIDES",
+    "TRAIN_LENGTH",
+    "length_needed",
+    "oracle",
+    "oracle_curve",
+    "task_share",
+]
 
 # Exponents in alpha: Theorem 1's iterations as the slides (Oct 2024) and as the poster state them, and the length.
 ITERATIONS_SLIDES = -2 / 3
@@ -53,6 +62,16 @@ def oracle(l: int, alpha: float) -> float:
     below = math.ceil(l / 2) - 1
     wrong = binom.cdf(below, l, right) + (0.5 * binom.pmf(l // 2, l, right) if l % 2 == 0 else 0.0)
     return float(none * wrong)
+
+
+def oracle_curve(alpha: float, longest: int, *, label: str = "oracle", group: int | None = None) -> Reference:
+    """The oracle's error against l = 0 .. `longest`, as a mark of a figure.
+
+    >>> oracle_curve(0.8, 2).y
+    (0.5, 0.5, 0.3)
+    """
+    lengths = range(longest + 1)
+    return Reference(label, tuple(lengths), tuple(oracle(l, alpha) for l in lengths), "oracle", group)
 
 
 def length_needed(eps: float, alpha: float) -> float:

@@ -47,7 +47,7 @@ __all__ = [
 
 TOLERANCE = 1e-6  # of log y: a millionth part of y
 MOST_ROUNDS = 500
-LEAST_WEIGHT = 0.01  # of a point in a Newton step: bounds the step, leaves the maximum where it is
+LEAST_WEIGHT = 1e-6  # of a point in a Newton step, so that no set of points is quite without any
 # Noise below this share of a typical interval leaves the likelihood flat: every line that passes
 # through the intervals is then as likely as any other.
 LEAST_NOISE = 0.25
@@ -96,9 +96,7 @@ def fit_censored(design_PK: Array, lo_SP: Array, hi_SP: Array) -> CensoredFit:
     sigma = max(float(np.sqrt(np.mean((start_SP - line_SP) ** 2))), least)
     variance_SP, settled = np.zeros_like(line_SP), False
     for _ in range(MOST_ROUNDS):
-        mean_SP, variance_SP = truncated_moments(
-            (lo_SP - line_SP) / sigma, (hi_SP - line_SP) / sigma
-        )
+        mean_SP, variance_SP = truncated_moments((lo_SP - line_SP) / sigma, (hi_SP - line_SP) / sigma)
         score_SK1 = (sigma * mean_SP @ design_PK)[..., None]
         weight_SP = np.maximum(1 - variance_SP, LEAST_WEIGHT)
         information_SKK = np.einsum("pk,sp,pl->skl", design_PK, weight_SP, design_PK)
@@ -171,9 +169,7 @@ def log_bounds(lo: Array, hi: Array) -> tuple[Array, Array]:
     return logarithm(lo), logarithm(hi)
 
 
-def censored_mean(
-    lo_S: ArrayLike, hi_S: ArrayLike, *, max_censored: float = 0.25, level: float = 0.95
-) -> Estimate:
+def censored_mean(lo_S: ArrayLike, hi_S: ArrayLike, *, max_censored: float = 0.25, level: float = 0.95) -> Estimate:
     """The geometric mean over seeds of a positive quantity known only to lie in (lo, hi].
 
     Log-normal, by maximum likelihood; the interval is Student's t with the standard error from the

@@ -245,10 +245,13 @@ class Result:
         return self.claim.figure(self.frames)
 
 
-def check(claims: Sequence[Claim], options: Options) -> list[Result]:
-    """Train what the store lacks for all the claims at once, then judge each; see `Claim.check`."""
+def check(claims: Sequence[Claim], options: Options, *, store: Store | None = None) -> list[Result]:
+    """Train what the store lacks for all the claims at once, then judge each; see `Claim.check`.
+
+    A caller's own `store` (of `options.store`) tells it afterwards which damaged shards were set aside.
+    """
     every = [cell for claim in claims for part in claim.cells(options).values() for cell in part]
-    store = Store(options.store)
+    store = store or Store(options.store)
     report = sweep(
         every,
         store,

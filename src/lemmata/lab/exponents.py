@@ -26,9 +26,7 @@ __all__ = ["censored_exponent", "exponent"]
 FEWEST_POINTS = 3
 
 
-def exponent(
-    x_P: ArrayLike, y_SP: ArrayLike, *, margin: float = 0.15, level: float = 0.95
-) -> Estimate:
+def exponent(x_P: ArrayLike, y_SP: ArrayLike, *, margin: float = 0.15, level: float = 0.95) -> Estimate:
     """The exponent e of y ~ c x^e: one least-squares slope a seed, Student's t over seeds.
 
     It carries an objection where no single exponent fits: the seeds agree that the line bends (a

@@ -12,9 +12,10 @@ from typing import Literal, Mapping, Sequence, final
 import numpy as np
 import pandas as pd
 
+from lemmata.lab.frames import pick
 from lemmata.lab.stats import mean_t
 
-__all__ = ["Bars", "Curve", "Figure", "Mark", "Panel", "Reference", "Scatter", "curves"]
+__all__ = ["Bars", "Curve", "Figure", "Mark", "Panel", "Reference", "Scatter", "curves", "power_law", "threshold"]
 
 Style = Literal["oracle", "prediction", "published", "threshold"]
 
@@ -49,13 +50,17 @@ class Reference:
 @final
 @dataclass(frozen=True)
 class Scatter:
-    """Points (P,), coloured by `shade` in [0, 1] where given (time, say), else by `group`."""
+    """Points (P,), coloured by `shade` in [0, 1] where given (time, say), else by `group`.
+
+    `shade_label` says at the colour bar what a shade means ("iteration, 0 to 400").
+    """
 
     label: str
     x: tuple[float, ...]
     y: tuple[float, ...]
     shade: tuple[float, ...] = ()
     group: int = 0
+    shade_label: str = ""
 
 
 @final
@@ -89,7 +94,10 @@ class Panel:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """Panels side by side with one caption, which says what is shown and over how many seeds."""
+    """Panels side by side with one caption, which says what is shown.
+
+    What the intervals are and over how many seeds is added to it from the marks (`show.caption`).
+    """
 
     panels: tuple[Panel, ...]
     caption: str
@@ -103,16 +111,19 @@ def curves(
     label: str = "{}",
     where: Mapping[str, object] | None = None,
     x: str = "x",
+    first_group: int = 0,
 ) -> list[Curve]:
     """One curve for each value of the column `by`: the mean over seeds of `metric` against `x`, with a t interval.
 
-    `where` keeps the rows whose columns have these values. `label` is formatted with the value of `by`.
+    `where` picks rows as `lemmata.lab.frames.pick` does. `label` is formatted with the value of `by`. Groups, and so
+    colours, count from `first_group` on.
+
+    Raises:
+        DataError: there are no such rows.
     """
-    rows = frame[frame["metric"] == metric]
-    for column, value in (where or {}).items():
-        rows = rows[rows[column] == value]
+    rows = pick(frame, metric, where)
     parts = [(None, rows)] if by is None else list(rows.groupby(by, sort=True))
-    return [_curve(part, label.format(value), group, x) for group, (value, part) in enumerate(parts)]
+    return [_curve(part, label.format(value), group, x) for group, (value, part) in enumerate(parts, first_group)]
 
 
 def _curve(rows: pd.DataFrame, label: str, group: int, x: str) -> Curve:
@@ -123,3 +134,30 @@ def _curve(rows: pd.DataFrame, label: str, group: int, x: str) -> Curve:
     columns: list[Sequence[float]] = [[getattr(e, part) for e in estimates] for part in ("value", "lo", "hi")]
     mean, lo, hi = (tuple(column) for column in columns)
     return Curve(label, tuple(xs), mean, lo, hi, rows["seed"].nunique(), group)
+
+
+def power_law(label: str, curve: Curve, exponent: float, style: Style) -> Reference:
+    """The line y ~ x^exponent through the geometric middle of a measured curve.
+
+    >>> power_law("-1", Curve("", (1.0, 4.0), (4.0, 4.0), (4.0, 4.0), (4.0, 4.0), 5), -1.0, "prediction").y
+    (8.0, 2.0)
+    """
+    x, y = np.array(curve.x), np.array(curve.mean)
+    seen = np.isfinite(y) & (y > 0)
+    if not seen.any():
+        return Reference(label, (), (), style)
+    log_x = np.log(x)
+    log_y = np.log(y[seen]).mean() + exponent * (log_x - log_x[seen].mean())
+    return Reference(label, tuple(x.tolist()), tuple(np.exp(log_y).tolist()), style)
+
+
+def threshold(label: str, *, x: float | None = None, y: float | None = None) -> Reference:
+    """A grey line across the panel, upright at `x` or level at `y`.
+
+    >>> threshold("eps", y=0.01).y
+    (0.01, 0.01)
+    """
+    if x is not None:
+        return Reference(label, (x, x), (0.0, 1.0), "threshold")
+    level = 0.0 if y is None else y
+    return Reference(label, (0.0, 1.0), (level, level), "threshold")

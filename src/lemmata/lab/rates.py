@@ -1,17 +1,15 @@
-"""How often intervals and rules are wrong, measured on simulated truth.
+"""How often intervals and rules are wrong, measured on simulated truths.
 
-`python -m lemmata.lab.rates docs/statistics.md` rewrites the tables of that page, some ten minutes
-on one core. What is simulated resembles what rules meet: statistics that spread normally or
-log-normally over seeds, error counts nested in seeds, times known only between two checks.
+`python -m lemmata.lab.rates docs/statistics.md` rewrites the tables of that page: five to ten
+minutes on one core.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -21,59 +19,36 @@ from scipy.stats import binom
 
 from lemmata.lab import stats
 from lemmata.lab.errors import InputError
-from lemmata.lab.estimate import Array, Estimate
-from lemmata.lab.rule import Rule, Verdict, at_least, at_most, between, within
+from lemmata.lab.rule import Rule, Verdict
+from lemmata.lab.truths import SEEDS, TRUTHS, Truth, bent_line, bent_times
 
 __all__ = [
-    "SEEDS",
-    "TRUTHS",
+    "BendRates",
     "Rates",
     "ShareRates",
-    "Truth",
     "main",
     "measured_bends",
     "measured_rates",
     "measured_shares",
 ]
 
-SEEDS = (5, 10, 20)  # of the quick, default and full profiles
-ALPHA_P = np.geomspace(0.2, 1.0, 6)
-SLOPE = -2 / 3
-Draw = Callable[[np.random.Generator, int, float], Estimate]
-
-
-@final
-@dataclass(frozen=True)
-class Truth:
-    """A simulated truth, and the rule that should find it.
-
-    `draw(rng, seeds, value)` simulates one run whose true value is `value` and estimates it.
-    `true` is a value that the rule ought to confirm, `edges` those at which confirming is as wrong
-    as it can be. `valid` is false where the documentation advises against the interval.
-    """
-
-    name: str
-    interval: str
-    rule: Rule
-    true: float
-    edges: tuple[float, ...]
-    draw: Draw
-    seeds: tuple[int, ...] = SEEDS
-    valid: bool = True
+BENDS = (0.0, 0.2, 0.4, 0.8)
 
 
 @final
 @dataclass(frozen=True)
 class Rates:
-    """What a rule said in `simulations` runs of `seeds` seeds, as shares.
+    """What a rule said of a truth in `simulations` runs of `seeds` seeds, as shares of them.
 
-    `covers` is of the intervals without objection and at the true value, as are the three
-    verdicts; `confirmed_at_edge` is the worst over the edges.
+    `covers` is the share of the `sound` intervals, those without objection, that hold the true
+    value. `confirmed`, `undecided` and `refuted` are the verdicts at the true value, and
+    `confirmed_at_edge` is the worst edge's.
     """
 
     truth: Truth
     seeds: int
     simulations: int
+    sound: int
     covers: float
     confirmed_at_edge: float
     confirmed: float
@@ -81,145 +56,207 @@ class Rates:
     refuted: float
 
 
-def measured_rates(
-    truths: Sequence[Truth], simulations: int, *, entropy: int = 0
-) -> list[Rates]:
-    """Simulate every truth at each of its numbers of seeds, at the true value and at the edges."""
+@final
+@dataclass(frozen=True)
+class BendRates:
+    """How often an exponent objects when the local slope changes by `bend` along the range."""
+
+    interval: str
+    bend: float
+    seeds: int
+    simulations: int
+    objects: float
+
+
+@final
+@dataclass(frozen=True)
+class ShareRates:
+    """What an interval for a share of seeds does at true shares from 0.05 to 0.95.
+
+    `confirmed_at_edge` is the worst over the rules `at_least(bound)` with a bound of 0.5 or more,
+    `confirmed_at_any_edge` over all bounds (`at_most` mirrors both); `highest_bound` is the largest
+    that can be confirmed at all, when every seed succeeds.
+    """
+
+    interval: str
+    seeds: int
+    covers_at_least: float
+    covers_on_average: float
+    confirmed_at_edge: float
+    confirmed_at_any_edge: float
+    highest_bound: float
+
+
+def measured_rates(truths: Sequence[Truth], simulations: int, *, entropy: int = 0) -> list[Rates]:
+    """Simulate each truth at each of its numbers of seeds, at the true value and at the edges.
+
+    >>> rates = measured_rates(TRUTHS[:1], 20)
+    >>> [r.seeds for r in rates]
+    [5, 10, 20]
+    """
     rows = []
     for truth in truths:
         for seeds in truth.seeds:
             rng = np.random.default_rng([entropy, seeds, zlib.crc32(truth.name.encode())])
-            estimates = [truth.draw(rng, seeds, truth.true) for _ in range(simulations)]
-            verdicts = [truth.rule.judge(e) for e in estimates]
-            sound = [e for e in estimates if not e.objections]
-            at_edge = [
-                [truth.rule.judge(truth.draw(rng, seeds, edge)) for _ in range(simulations)]
+            at_true = [truth.draw(rng, seeds, truth.true) for _ in range(simulations)]
+            sound = [e for e in at_true if not e.objections]
+            verdicts = [truth.rule.judge(e) for e in at_true]
+            confirmed_at_edges = [
+                sum(truth.rule.judge(truth.draw(rng, seeds, edge)) is Verdict.CONFIRMED for _ in range(simulations))
                 for edge in truth.edges
             ]
-            rates = Rates(
+            row = Rates(
                 truth=truth,
                 seeds=seeds,
                 simulations=simulations,
-                covers=sum(e.lo <= truth.true <= e.hi for e in sound) / len(sound),
-                confirmed_at_edge=max(v.count(Verdict.CONFIRMED) for v in at_edge) / simulations,
+                sound=len(sound),
+                covers=sum(e.lo <= truth.true <= e.hi for e in sound) / max(len(sound), 1),
+                confirmed_at_edge=max(confirmed_at_edges) / simulations,
                 confirmed=verdicts.count(Verdict.CONFIRMED) / simulations,
                 undecided=verdicts.count(Verdict.UNDECIDED) / simulations,
                 refuted=verdicts.count(Verdict.REFUTED) / simulations,
             )
-            rows.append(rates)
+            rows.append(row)
     return rows
 
 
-def _normal(rng: np.random.Generator, seeds: int, value: float) -> Estimate:
-    return stats.mean_t(rng.normal(value, 0.1, seeds))
+def measured_bends(simulations: int, *, entropy: int = 0) -> list[BendRates]:
+    """How often the curvature check speaks, of straight lines and of bent ones."""
+    rows = []
+    for interval, draw in (("exponent", bent_line), ("censored_exponent", bent_times)):
+        for bend in BENDS:
+            for seeds in SEEDS:
+                rng = np.random.default_rng([entropy, seeds, round(10 * bend)])
+                objected = sum(bool(draw(rng, seeds, bend).objections) for _ in range(simulations))
+                rows.append(BendRates(interval, bend, seeds, simulations, objected / simulations))
+    return rows
 
 
-def _paired(rng: np.random.Generator, seeds: int, value: float) -> Estimate:
-    seed_S = rng.normal(1.0, 0.3, seeds)
-    own_SK = rng.normal(0.0, 0.05, (seeds, 2))
-    return stats.paired_t(seed_S + value + own_SK[:, 0], seed_S + own_SK[:, 1])
+def measured_shares() -> list[ShareRates]:
+    """Wilson and Clopper-Pearson by exact enumeration of the successes, without simulation."""
+    share_X = np.linspace(0.05, 0.95, 901)
+    rows = []
+    for interval in (stats.wilson, stats.clopper_pearson):
+        for seeds in SEEDS:
+            estimates = [interval(k, seeds) for k in range(seeds + 1)]
+            lo_K, hi_K = np.array([(e.lo, e.hi) for e in estimates]).T
+            chance_XK = binom.pmf(np.arange(seeds + 1), seeds, share_X[:, None])
+            inside_XK = (lo_K <= share_X[:, None]) & (share_X[:, None] <= hi_K)
+            covers_X = (chance_XK * inside_XK).sum(axis=1)
+            # A rule is most often wrong where its bound is the lower end for some k successes.
+            at_edge_K = binom.sf(np.arange(seeds), seeds, lo_K[1:])
+            row = ShareRates(
+                interval=interval.__name__,
+                seeds=seeds,
+                covers_at_least=float(covers_X.min()),
+                covers_on_average=float(covers_X.mean()),
+                confirmed_at_edge=float(at_edge_K[lo_K[1:] >= 0.5].max(initial=0.0)),
+                confirmed_at_any_edge=float(at_edge_K.max()),
+                highest_bound=float(lo_K[-1]),
+            )
+            rows.append(row)
+    return rows
 
 
-def _lognormal(rng: np.random.Generator, seeds: int, spread: float) -> Array:
-    """Factors with an arithmetic mean of 1."""
-    return np.exp(rng.normal(-(spread**2) / 2, spread, seeds))
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Rewrite the tables between the markers of a page.
 
-
-def _skewed(spread: float) -> Draw:
-    return lambda rng, seeds, value: stats.mean_t(value * _lognormal(rng, seeds, spread))
-
-
-def _ratio(rng: np.random.Generator, seeds: int, value: float) -> Estimate:
-    return stats.geometric_t(value * np.exp(rng.normal(0.0, 0.5, seeds)))
-
-
-def _errors(rng: np.random.Generator, seeds: int, value: float) -> Estimate:
-    wrong_S = rng.binomial(4096, value * _lognormal(rng, seeds, 0.2))
-    return stats.error_rate_t(wrong_S / 4096, 4096)
-
-
-def _sums(rng: np.random.Generator, seeds: int, value: float) -> Estimate:
-    weight_S = _lognormal(rng, seeds, 0.5)
-    part_S = weight_S * rng.normal(value, 0.15, seeds)
-    return stats.bootstrap_t(
-        np.stack([part_S, weight_S], axis=1),
-        lambda data_XSK: data_XSK[..., 0].sum(-1) / data_XSK[..., 1].sum(-1),
-        rng=rng,
-        resamples=499,
-    )
-
-
-def _times(
-    rng: np.random.Generator, seeds: int, slope: float, *, noise: float, bend: float = 0.0
-) -> Array:
-    """Steps needed at each alpha: about 100 at the smallest; seeds differ by `noise` as points do.
-
-    The local slope changes by `bend` along the range.
+    Raises:
+        InputError: the page lacks the markers of a table.
     """
-    u_P = np.log(ALPHA_P / ALPHA_P[0])
-    curve_P = np.log(100) + slope * u_P + bend * u_P * (u_P / u_P[-1] - 1) / 2
-    common_S1 = rng.uniform(0.0, 0.15) + rng.normal(0.0, noise, (seeds, 1))
-    return np.exp(curve_P + common_S1 + rng.normal(0.0, noise, (seeds, len(u_P))))
+    parser = argparse.ArgumentParser(prog="python -m lemmata.lab.rates", description=__doc__)
+    parser.add_argument("page", type=Path, help="the page to rewrite, docs/statistics.md")
+    parser.add_argument("--simulations", type=int, default=4000, help="runs behind each number")
+    options = parser.parse_args(arguments)
+    text = options.page.read_text(encoding="utf-8")
+    for name in TABLES:
+        if not all(marker in text for marker in _markers(name)):
+            got, fix = f"{options.page} without those of {name}", "put the two comments back"
+            raise InputError("a page with the markers of each table", got, fix)
+    for name, rows in TABLES.items():
+        begin, end = _markers(name)
+        before, after = text.split(begin)[0], text.split(end)[1]
+        # Markdown knows a table only by the empty line before it.
+        text = f"{before}{begin}\n\n{_markdown(rows(options.simulations))}\n\n{end}{after}"
+    options.page.write_text(text, encoding="utf-8")
 
 
-def _checked(times: Array, *, last: float = np.inf) -> tuple[Array, Array]:
-    """What checks every 5 steps tell of times, when nothing is trained beyond the step `last`."""
-    hi = 5 * np.ceil(times / 5)
-    never = hi > last
-    return np.where(never, last, hi - 5), np.where(never, np.inf, hi)
+def _markers(name: str) -> tuple[str, str]:
+    return f"<!-- {name}: made by python -m lemmata.lab.rates -->", f"<!-- end of {name} -->"
 
 
-def _power_law(noise: float) -> Draw:
-    return lambda rng, seeds, value: stats.exponent(
-        ALPHA_P, _times(rng, seeds, value, noise=noise)
-    )
+def _interval_rows(simulations: int) -> list[dict[str, str]]:
+    rows = []
+    for truth in TRUTHS:
+        print(truth.name, file=sys.stderr)
+        rows += [
+            {
+                "truth": truth.name if truth.valid else f"{truth.name} (not valid)",
+                "interval": f"`{truth.interval}`",
+                "rule": _region(truth.rule),
+                "seeds": f"{r.seeds}",
+                "covers": _percent(r.covers, r.sound),
+                "CONFIRMED at the edge": _percent(r.confirmed_at_edge, simulations),
+                "true: CONFIRMED": _percent(r.confirmed, simulations),
+                "true: UNDECIDED": _percent(r.undecided, simulations),
+                "true: REFUTED": _percent(r.refuted, simulations),
+            }
+            for r in measured_rates([truth], simulations)
+        ]
+    return rows
 
 
-def _passage(
-    noise: float, *, last: float = np.inf
-) -> Draw:
-    def draw(rng: np.random.Generator, seeds: int, value: float) -> Estimate:
-        lo_SP, hi_SP = _checked(_times(rng, seeds, value, noise=noise), last=last)
-        return stats.censored_exponent(ALPHA_P, lo_SP, hi_SP)
-
-    return draw
-
-
-def _needed(
-    noise: float, *, last: float = np.inf
-) -> Draw:
-    def draw(rng: np.random.Generator, seeds: int, value: float) -> Estimate:
-        return stats.censored_mean(*_checked(value * np.exp(rng.normal(0, noise, seeds)), last=last))
-
-    return draw
+def _bend_rows(simulations: int) -> list[dict[str, str]]:
+    print("bends", file=sys.stderr)
+    return [
+        {
+            "interval": f"`{b.interval}`",
+            "change of slope": f"{b.bend:g}",
+            "seeds": f"{b.seeds}",
+            "objects": _percent(b.objects, simulations),
+        }
+        for b in measured_bends(simulations)
+    ]
 
 
-def _exponents(name: str, margin: float, draw: Draw, interval: str = "censored_exponent") -> Truth:
-    rule = within(SLOPE, margin)
-    return Truth(name, interval, rule, SLOPE, (rule.lo, rule.hi), draw)
+def _share_rows(_: int) -> list[dict[str, str]]:
+    return [
+        {
+            "interval": f"`{s.interval}`",
+            "seeds": f"{s.seeds}",
+            "covers at least": f"{100 * s.covers_at_least:.1f}",
+            "covers on average": f"{100 * s.covers_on_average:.1f}",
+            "CONFIRMED at the edge, bound 0.5 or more": f"{100 * s.confirmed_at_edge:.1f}",
+            "CONFIRMED at the edge, any bound": f"{100 * s.confirmed_at_any_edge:.1f}",
+            "highest bound": f"{s.highest_bound:.2f}",
+        }
+        for s in measured_shares()
+    ]
 
 
-def _sizes(name: str, true: float, draw: Draw) -> Truth:
-    lo, hi = 0.8 * true, 1.25 * true
-    return Truth(name, "censored_mean", between(lo, hi), true, (lo, hi), draw)
+# The cells of each table by the heads of its columns.
+TABLES: Mapping[str, Callable[[int], list[dict[str, str]]]] = {
+    "intervals": _interval_rows,
+    "bends": _bend_rows,
+    "shares": _share_rows,
+}
 
 
-TRUTHS = (
-    Truth("normal, spread 0.1", "mean_t", within(0.0, 0.15), 0.0, (-0.15, 0.15), _normal),
-    Truth("pairs, own spread 0.05", "paired_t", at_most(0.0), -0.1, (0.0,), _paired),
-    Truth("log-normal, spread 0.2", "mean_t", at_most(1.0), 0.7, (1.0,), _skewed(0.2)),
-    Truth("log-normal, spread 0.5", "mean_t", at_most(1.0), 0.5, (1.0,), _skewed(0.5), valid=False),
-    Truth("ratio, spread 0.5", "geometric_t", between(0.5, 2.0), 1.0, (0.5, 2.0), _ratio),
-    Truth("errors, 1 in 100", "error_rate_t", at_most(0.01), 0.006, (0.01,), _errors),
-    Truth("errors, 1 in 1000", "error_rate_t", at_most(0.001), 0.0002, (0.001,), _errors),
-    Truth("ratio of sums", "bootstrap_t", within(1.0, 0.15), 1.0, (0.85, 1.15), _sums, (20,)),
-    _exponents("power law, noise 0.1", 0.12, _power_law(0.1), "exponent"),
-    _exponents("power law, noise 0.2", 0.15, _power_law(0.2), "exponent"),
-    _exponents("times, noise 0.1", 0.12, _passage(0.1)),
-    _exponents("times, noise 0.2", 0.15, _passage(0.2)),
-    _exponents("times, noise 0.2, late ones cut off", 0.15, _passage(0.2, last=100)),
-    _exponents("times, noise 0.01, same check", 0.12, _passage(0.01)),
-    _sizes("size, noise 0.2", 57.0, _needed(0.2)),
-    _sizes("size, noise 0.2, late ones cut off", 57.0, _needed(0.2, last=70)),
-    _sizes("size, noise 0.02, same check", 59.0, _needed(0.02)),
-)
+def _markdown(rows: Sequence[Mapping[str, str]]) -> str:
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _percent(share: float, simulations: int) -> str:
+    """A share with its Monte-Carlo error, which at 0 or 1 is that of one case of the other kind."""
+    smoothed = (share * simulations + 1) / (simulations + 2)
+    error = np.sqrt(smoothed * (1 - smoothed) / (simulations + 2))
+    return f"{100 * share:.1f} ± {100 * error:.1f}"
+
+
+def _region(rule: Rule) -> str:
+    return f"at most {rule.hi:.3g}" if np.isinf(rule.lo) else f"{rule.lo:.3g} to {rule.hi:.3g}"
+
+
+if __name__ == "__main__":
+    main()

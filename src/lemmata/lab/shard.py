@@ -70,7 +70,7 @@ def header(data: bytes) -> Header:
 
 def decode(data: bytes, ids: Iterable[str]) -> pa.Table:
     """The rows of some of a shard's cells, each cell's in the order measured."""
-    table = pq.read_table(pa.BufferReader(data))
+    table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     return table.filter(pc.field("cell").isin(list(ids)))
 
 
@@ -84,7 +84,7 @@ def tidy(tables: Iterable[pa.Table], cells: Sequence[Cell]) -> pd.DataFrame:
     none = pa.schema({**WHO, **config, **ROW}).empty_table()
     frame = pa.concat_tables([none, *tables], promote_options="permissive").to_pandas()
     position = {cell.id: i for i, cell in enumerate(cells)}
-    order = np.argsort([position[name] for name in frame["cell"]], kind="stable")
+    order = np.argsort(frame["cell"].map(position), kind="stable")
     coordinates = sorted(set(frame.columns) - set(none.column_names))
     used = [name for name in coordinates if frame[name].notna().any()]
     return frame.iloc[order][[*WHO, *config, *used, *ROW]].reset_index(drop=True)

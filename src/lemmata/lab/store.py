@@ -171,8 +171,10 @@ class Store:
         path = self.path / "store.json"
         if not path.exists():
             return
+        with _reported(path):
+            data = path.read_bytes()
         try:
-            found = int(json.loads(path.read_text())["format"])
+            found = int(json.loads(data)["format"])
         except (ValueError, TypeError, KeyError) as error:
             got, fix = f"{path}, which it did not write", "pass --store another folder"
             raise StoreError("a store of Lemmata", got, fix) from error
@@ -204,7 +206,8 @@ class Store:
 
     def _refresh(self, folder: Path) -> None:
         """Know the shards that are in the folder now; only new or changed ones are opened."""
-        stamps = _stamps(folder)
+        with _reported(folder):
+            stamps = _stamps(folder)
         gone = [path for path in self._known if path.parent == folder and path not in stamps]
         for path in gone:
             del self._known[path]

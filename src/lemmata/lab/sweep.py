@@ -41,7 +41,7 @@ POLL = 0.5
 class Progress(Protocol):
     """Is told after each chunk how many of the cells to train are done, and about how long the others take."""
 
-    def __call__(self, done: int, total: int, seconds_left: float | None, note: str = "") -> None:
+    def __call__(self, done: int, total: int, seconds_left: float | None, /, note: str = "") -> None:
         """Show it; `seconds_left` is None as long as nothing is known."""
         ...
 

@@ -5,7 +5,7 @@ Nothing here touches pyplot or the user's own settings, and the same figure give
 
 from __future__ import annotations
 
-import textwrap
+import re
 from collections.abc import Sequence
 
 import matplotlib
@@ -15,20 +15,20 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure as Canvas
-from matplotlib.legend import Legend
+from matplotlib.gridspec import SubplotSpec
+from numpy.typing import NDArray
 
 from lemmata.lab import figure as declared
 from lemmata.lab.claim import Result
 from lemmata.show.marks import Look, draw, extent_x, extent_y, legend_entries
+from lemmata.show.notation import typeset
 from lemmata.show.scale import Scale
-from lemmata.show.style import SHADES, Venue, rc, venue_style
+from lemmata.show.style import INK, SHADES, Venue, rc, venue_style
 
 __all__ = ["caption", "figure"]
 
 MOST_IN_A_ROW = 3
 POINTS_PER_INCH = 72
-# The width of a letter of the fonts in use, in letter sizes, on average.
-LETTER = 0.52
 
 Entries = list[tuple[str, Look]]
 
@@ -89,46 +89,57 @@ def _draw_figure(data: declared.Figure, style: Venue) -> Canvas:
     rows = -(-count // columns)
     width = style.column if columns == 1 else style.text
     panel_width = width / columns
-    panel_height = min(0.8 * panel_width, 0.52 * panel_width + 0.95, 3.2)
+    panel_height = min(0.55 * panel_width + 0.95, 3.2)
 
     canvas = Canvas(figsize=(width, rows * panel_height), layout="constrained")
     FigureCanvasAgg(canvas)
-    # Each row of panels has a row of legends below it, which grows out of a height of nothing.
-    grid = canvas.add_gridspec(2 * rows, columns, height_ratios=[1, 1e-4] * rows)
-    entries = [legend_entries(panel.marks) for panel in data.panels]
-    shared = all(other == entries[0] for other in entries)
-    below = [0.0] * rows
+    # Below each row of panels are two rows for legends, which grow out of a height of nothing.
+    grid = canvas.add_gridspec(3 * rows, columns, height_ratios=[1, 1e-4, 1e-4] * rows)
     for i, panel in enumerate(data.panels):
         row, column = divmod(i, columns)
-        ax = canvas.add_subplot(grid[2 * row, column])
-        _draw_panel(ax, panel, panel_width, style)
-        if entries[i] and not shared:
-            place = canvas.add_subplot(grid[2 * row + 1, column])
-            below[row] = max(below[row], _legend(place, entries[i], panel_width, style))
-    if entries and entries[0] and shared:
-        below[-1] = _legend(canvas.add_subplot(grid[-1, :]), entries[0], width, style)
-    canvas.set_size_inches(width, rows * panel_height + sum(below))
+        _draw_panel(canvas.add_subplot(grid[3 * row, column]), panel, panel_width, style)
+    entries = [legend_entries(panel.marks) for panel in data.panels]
+    common = max(entries, key=len)
+    heights = np.zeros(3 * rows)
+    if all(set(own) <= set(common) for own in entries):
+        heights[-2:] = _legends(canvas, [grid[-2, :], grid[-1, :]], common, width, style)
+    else:
+        for i, own in enumerate(entries):
+            row, column = divmod(i, columns)
+            cells = [grid[3 * row + 1, column], grid[3 * row + 2, column]]
+            higher = _legends(canvas, cells, own, panel_width, style)
+            heights[3 * row + 1 : 3 * row + 3] = np.fmax(heights[3 * row + 1 : 3 * row + 3], higher)
+    canvas.set_size_inches(width, rows * panel_height + heights.sum())
     return canvas
 
 
 def _draw_panel(ax: Axes, panel: declared.Panel, width: float, style: Venue) -> None:
-    curves = [m for m in panel.marks if isinstance(m, declared.Curve)]
-    tried = np.unique([v for curve in curves for v in curve.x])
-    xs = np.concatenate([extent_x(m) for m in panel.marks] or [np.array([])])
-    ys = np.concatenate([extent_y(m, log=panel.y_log) for m in panel.marks] or [np.array([])])
-    x = Scale.of(xs, log=panel.x_log, prefer=tried)
-    y = Scale.of(ys, log=panel.y_log, limits=panel.y_range)
+    tried = np.unique([v for m in panel.marks if isinstance(m, declared.Curve) for v in m.x])
     bars = [m for m in panel.marks if isinstance(m, declared.Bars)]
+    x, y = _scales(panel, tried)
     for mark in panel.marks:
         draw(ax, mark, x, y, bars=bars)
     x.apply(ax, "x", whole=bool(len(tried)) and bool((tried % 1 == 0).all()))
     y.apply(ax, "y", whole=False)
-    ax.grid(axis="y", color=ax.spines["left"].get_edgecolor(), alpha=0.1, lw=0.5)
-    ax.set_xlabel(_wrapped(panel.x, width - 0.6, style.body))
-    ax.set_ylabel(_wrapped(panel.y, 0.62 * width, style.body))
+    ax.grid(axis="y", color=INK, alpha=0.1, lw=0.5)
+    ax.set_xlabel(_wrapped(panel.x, width - 0.6, style), linespacing=1.0)
+    ax.set_ylabel(_wrapped(panel.y, 0.6 * width, style), linespacing=1.0)
     if panel.title:
-        ax.set_title(_wrapped(panel.title, width - 0.5, style.body))
+        ax.set_title(_wrapped(panel.title, width - 0.4, style), linespacing=1.0)
     _shade_bar(ax, panel)
+
+
+def _scales(panel: declared.Panel, tried: NDArray[np.float64]) -> tuple[Scale, Scale]:
+    nothing = np.array([])
+    xs = np.concatenate([nothing, *(extent_x(mark) for mark in panel.marks)])
+    ys = np.concatenate([nothing, *(extent_y(mark, log=panel.y_log) for mark in panel.marks)])
+    limits = panel.y_range
+    if limits is None and not panel.y_log and any(isinstance(m, declared.Bars) for m in panel.marks):
+        limits = (0.0, 1.05 * float(ys.max())) if ys.min() >= 0 else None
+    return (
+        Scale.of(xs, log=panel.x_log, prefer=tried),
+        Scale.of(ys, log=panel.y_log, limits=limits),
+    )
 
 
 def _shade_bar(ax: Axes, panel: declared.Panel) -> None:
@@ -139,30 +150,52 @@ def _shade_bar(ax: Axes, panel: declared.Panel) -> None:
             ScalarMappable(Normalize(0, 1), SHADES), ax=ax, ticks=[], fraction=0.05, pad=0.02, aspect=28
         )
         bar.outline.set_visible(False)
-        bar.set_label(shaded[0].shade_label or "shade, from 0 to 1")
+        bar.set_label(typeset(shaded[0].shade_label or "shade, from 0 to 1"))
+
+
+def _legends(
+    canvas: Canvas, cells: Sequence[SubplotSpec], entries: Entries, width: float, style: Venue
+) -> list[float]:
+    """What was measured, and below it what it is compared with; returns the height of each."""
+    measured = [(label, look) for label, look in entries if look.measured]
+    compared = [(label, look) for label, look in entries if not look.measured]
+    return [
+        _legend(canvas.add_subplot(cell), part, width, style) if part else 0.0
+        for cell, part in zip(cells, (measured, compared), strict=True)
+    ]
 
 
 def _legend(ax: Axes, entries: Entries, width: float, style: Venue) -> float:
-    """A legend below the axes in as many columns as fit; returns the inches that it is high."""
+    """A legend that hangs from the axes in as many columns as fit; returns its height in inches."""
     ax.axis("off")
-    labels = [_wrapped(label, width - 0.7, style.small) for label, _ in entries]
-    handles = [look.sample() for _, look in entries]
-    figure = ax.get_figure(root=True)
-    assert figure is not None and isinstance(figure.canvas, FigureCanvasAgg)
-    renderer = figure.canvas.get_renderer()
+    labels = [_wrapped(label, width - 0.7, style) for label, _ in entries]
+    samples = [look.sample() for _, look in entries]
+    canvas = ax.get_figure(root=True)
+    assert canvas is not None and isinstance(canvas.canvas, FigureCanvasAgg)
+    renderer, box = canvas.canvas.get_renderer(), None
     for columns in range(len(entries), 0, -1):
         legend = ax.legend(
-            handles, labels, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, 1), alignment="left"
+            samples, labels, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, 1)
         )
+        for text in legend.get_texts():
+            text.set_linespacing(1.0)
         box = legend.get_window_extent(renderer)
-        if box.width / figure.dpi <= width - 0.1:
+        if box.width <= (width - 0.1) * canvas.dpi:
             break
-    return float(box.height / figure.dpi) + 0.08
+    return float(box.height / canvas.dpi) + 0.06 if box is not None else 0.0
 
 
-def _wrapped(text: str, width: float, size: float) -> str:
-    """Text in lines of at most so many inches, about; mathematics is not taken apart."""
-    letters = max(int(width * POINTS_PER_INCH / (LETTER * size)), 12)
-    if "$" in text or len(text) <= letters:
-        return text
-    return "\n".join(textwrap.wrap(text, letters, break_long_words=False))
+def _wrapped(text: str, width: float, style: Venue) -> str:
+    """Typeset text in lines of at most so many inches, about; mathematics is not taken apart."""
+    most = max(int(width * POINTS_PER_INCH / (style.letter * style.body)), 12)
+    lines: list[list[str]] = [[]]
+    for word in re.findall(r"(?:\$[^$]*\$|[^\s$])+", typeset(text)):
+        if lines[-1] and sum(_letters(w) + 1 for w in lines[-1]) + _letters(word) > most:
+            lines.append([])
+        lines[-1].append(word)
+    return "\n".join(" ".join(line) for line in lines)
+
+
+def _letters(word: str) -> int:
+    """How many letters are seen of a word with mathematics."""
+    return len(re.sub(r"\\mathrm|[\\{}_^$]", "", word))

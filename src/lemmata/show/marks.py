@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -47,6 +47,7 @@ class Look:
     marker: str = ""
     filled: bool = True
     area: bool = False
+    measured: bool = True
 
     def trace(self, x: ArrayLike, y: ArrayLike) -> Line2D:
         """A line through these points, or their markers."""
@@ -81,12 +82,13 @@ def look(mark: Mark) -> Look:
 def _reference_look(mark: Reference) -> Look:
     colour, marker = (INK, "o") if mark.group is None else group_style(mark.group)
     if mark.style == "oracle":
-        return Look(colour, line="--", width=1.1)
+        return Look(colour, line="--", width=1.1, measured=False)
     if mark.style == "prediction":
-        return Look(colour, line=":", width=1.5)
+        return Look(colour, line=":", width=1.5, measured=False)
     if mark.style == "published":
-        return Look(MUTED if mark.group is None else colour, width=0.6, marker=marker, filled=False)
-    return Look(MUTED, width=0.8)
+        colour = MUTED if mark.group is None else colour
+        return Look(colour, width=0.6, marker=marker, filled=False, measured=False)
+    return Look(MUTED, width=0.8, measured=False)
 
 
 def legend_entries(marks: Sequence[Mark]) -> list[tuple[str, Look]]:
@@ -103,7 +105,7 @@ def legend_entries(marks: Sequence[Mark]) -> list[tuple[str, Look]]:
     for style, same in repeated.items():
         if len({mark.label for mark in same}) > 1:
             first = look(same[0])
-            shared = Look(MUTED, first.line, first.width, "o" if first.marker else "", first.filled)
+            shared = replace(first, colour=MUTED, marker=first.marker and "o")
             entries[ONE_FOR_ALL[style], shared] = None
         elif same[0].label:
             entries[_label(same[0]), look(same[0])] = None
@@ -128,8 +130,8 @@ def extent_x(mark: Mark) -> NDArray[np.float64]:
 def extent_y(mark: Mark, *, log: bool) -> NDArray[np.float64]:
     """The values that the y axis must show for this mark.
 
-    An interval counts up to the reach of the curve itself or twice the usual interval, whichever
-    is more; one open or enormous end runs over the edge and does not squash everything else.
+    An interval counts up to a quarter of the curve's own range or twice the usual interval; an open
+    or enormous end runs over the edge and does not squash everything else.
     """
     if isinstance(mark, Bars):
         return np.array([*mark.height, *([] if log else [0.0])])
@@ -149,9 +151,9 @@ def _curve_extent(mark: Curve, *, log: bool) -> NDArray[np.float64]:
         if not len(half):
             return np.concatenate([mean, hi[np.isfinite(hi)]])
         middle = t_mean[np.isfinite(t_mean)]
-        reach = max(float(np.ptp(middle)), 2 * float(np.median(half)))
-        ends = np.concatenate([np.fmax(t_lo, t_mean - reach), np.fmin(t_hi, t_mean + reach)])
-    ends = ends[np.isfinite(ends)]
+        reach = max(float(np.ptp(middle)) / 4, 2 * float(np.median(half)))
+        ends = np.concatenate([np.maximum(t_lo, t_mean - reach), np.minimum(t_hi, t_mean + reach)])
+    ends = ends[np.isfinite(ends) & np.isfinite([*t_lo, *t_hi])]
     return np.concatenate([mean, np.exp(ends) if log else ends])
 
 

@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.backends.backend_pgf import LatexError
 from matplotlib.figure import Figure as Canvas
 from matplotlib.text import Text
 
 from lemmata.lab import figure as declared
+from lemmata.lab import files
 from lemmata.lab.claim import Result
 from lemmata.lab.errors import OutputError
 from lemmata.show.draw import figure
+from lemmata.show.notation import tex
 from lemmata.show.style import rc, venue_style
 
 __all__ = ["FIGURE_ENDINGS", "check_output", "save", "svg", "write_whole"]
 
 FIGURE_ENDINGS = (".png", ".svg", ".pdf", ".pgf")
 LATEX = ("pdflatex", "xelatex", "lualatex")
-GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi"
-MATHS = {chr(0x3B1 + i): f"\\{name}" for i, name in enumerate(GREEK.split())} | {
-    letter: f"\\{name}"
-    for letter, name in zip(
-        "πρστφχψωΓΔΘΛΣΦΨΩ≤≥≠≈×·±→∞−",
-        "pi rho sigma tau phi chi psi omega Gamma Delta Theta Lambda Sigma Phi Psi Omega "
-        "leq geq neq approx times cdot pm to infty -".split(),
-        strict=True,
-    )
-}
 NO_DATES = {
     ".png": {"Software": None},
     ".svg": {"Date": None, "Creator": None},
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    ".pgf": {},
 }
 """What would make two files of the same figure differ."""
 
@@ -72,16 +61,9 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OutputError: the folder cannot be written to, or the disk is full.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        files.write_whole(path, content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
         got = f"{path}: {error.strerror}"
         raise OutputError("an output file that can be written", got, "choose another folder") from error
 
@@ -112,13 +94,25 @@ def svg(drawn: Canvas) -> str:
 
 def _rendered(drawn: Canvas, ending: str, settings: dict[str, Any]) -> bytes:
     file = io.BytesIO()
+    options = {"metadata": NO_DATES[ending]} if ending in NO_DATES else {}
     with matplotlib.rc_context(settings):
+        if ending != ".pgf":
+            _freeze(drawn)
         try:
-            drawn.savefig(file, format=ending.removeprefix("."), metadata=NO_DATES[ending])
+            drawn.savefig(file, format=ending.removeprefix("."), **options)
         except LatexError as error:
             fix = "use no TeX commands in labels that LaTeX lacks, or write a .pdf"
             raise OutputError("labels that LaTeX can set", str(error).splitlines()[0], fix) from error
     return file.getvalue()
+
+
+def _freeze(drawn: Canvas) -> None:
+    """Solve the layout once and round it: the solver's last digits differ from run to run, and an
+    SVG names its parts after them."""
+    drawn.draw_without_rendering()
+    drawn.set_layout_engine("none")
+    for ax in drawn.axes:
+        ax.set_position(np.round(ax.get_position(original=True).bounds, 5).tolist())
 
 
 def _latex() -> dict[str, Any]:
@@ -137,21 +131,3 @@ def _prepare_for_tex(drawn: Canvas) -> None:
         text.set_text(tex(text.get_text()))
     for artist in drawn.findobj(lambda a: bool(a.get_rasterized())):
         artist.set_rasterized(False)
-
-
-def tex(text: str) -> str:
-    r"""Plain text with mathematics between dollars, as LaTeX of any age reads it.
-
-    >>> tex("α' ≥ 80 % of $S_1$, row_norm")
-    "$\alpha$' $\geq$ 80 \% of $S_1$, row\_norm"
-    """
-    parts = text.split("$")
-    if len(parts) % 2 == 0:  # a dollar without its partner is a dollar
-        parts = [r"\$".join(parts)]
-    plain = [_plain_tex(part) if i % 2 == 0 else f"${part}$" for i, part in enumerate(parts)]
-    return "".join(plain)
-
-
-def _plain_tex(text: str) -> str:
-    escaped = re.sub(r"(?<!\\)([&%#_{}])", r"\\\1", text)
-    return "".join(f"${MATHS[c]}$" if c in MATHS else c for c in escaped)

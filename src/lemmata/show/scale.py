@@ -128,8 +128,8 @@ def _padded_log(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _ticks(lo: float, hi: float, prefer: NDArray[np.float64]) -> tuple[float, ...]:
-    """The preferred values where they are few; else decades, with 2 and 5 between them over less
-    than two decades; every second decade, or third, where there are many."""
+    """The preferred values where they are few; else decades, with steps between them over less
+    than two; every second decade, or third, where there are many."""
     tried = _spaced([float(v) for v in prefer if v > 0 and lo <= v <= hi], lo, hi)
     if 2 <= len(prefer) <= MOST_TICKS and len(tried) >= 2:
         return tuple(tried)
@@ -137,9 +137,10 @@ def _ticks(lo: float, hi: float, prefer: NDArray[np.float64]) -> tuple[float, ..
     inside = [v for v in decades if lo <= v <= hi]
     if len(inside) >= 3:
         return tuple(inside[:: -(-len(inside) // MOST_TICKS)])
-    between = [m * v for v in decades for m in (1, 2, 5) if lo <= m * v <= hi]
-    if len(between) >= 2:
-        return tuple(_spaced(between, lo, hi))
+    for steps in ((1, 2, 5), (1, 2, 3, 5)):
+        between = [m * v for v in decades for m in steps if lo <= m * v <= hi]
+        if len(between) >= 3:
+            return tuple(_spaced(between, lo, hi))
     return tuple(float(v) for v in MaxNLocator(4).tick_values(lo, hi) if lo <= v <= hi)
 
 

@@ -11,7 +11,7 @@ from typing import Any, final
 
 from lemmata.lab.errors import OutputError, nearest
 
-__all__ = ["INK", "MUTED", "PAPER", "SHADES", "VENUES", "Venue", "group_style", "rc", "venue_style"]
+__all__ = ["COLOURS", "INK", "MUTED", "PAPER", "SHADES", "VENUES", "Venue", "group_style", "rc", "venue_style"]
 
 INK = "#1b1b1d"
 MUTED = "#77777c"
@@ -27,7 +27,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 class Venue:
     """Widths in inches, letter sizes in points.
 
-    `column` is the width of a figure with one panel, `text` of one with more.
+    `column` is the width of a figure with one panel, `text` of one with more; `letter` is how wide
+    a letter of the fonts is on average, in letter sizes.
     """
 
     column: float
@@ -35,17 +36,18 @@ class Venue:
     body: float
     small: float
     fonts: tuple[str, ...]
+    letter: float
 
 
 # Both fonts come with Matplotlib, so a figure is the same on every machine; STIX is cut like Times.
 # The second one has the letters that the first lacks.
 TIMES = ("STIXGeneral", "DejaVu Serif")
 VENUES = {
-    "icml": Venue(column=3.25, text=6.75, body=8, small=7, fonts=TIMES),
-    "neurips": Venue(column=5.5, text=5.5, body=9, small=8, fonts=TIMES),
-    "iclr": Venue(column=5.5, text=5.5, body=9, small=8, fonts=TIMES),
+    "icml": Venue(column=3.25, text=6.75, body=8, small=7, fonts=TIMES, letter=0.44),
+    "neurips": Venue(column=5.5, text=5.5, body=9, small=8, fonts=TIMES, letter=0.44),
+    "iclr": Venue(column=5.5, text=5.5, body=9, small=8, fonts=TIMES, letter=0.44),
 }
-SCREEN = Venue(column=5.2, text=8.6, body=9, small=8, fonts=("DejaVu Sans",))
+SCREEN = Venue(column=5.2, text=8.6, body=9, small=8, fonts=("DejaVu Sans",), letter=0.54)
 
 
 def venue_style(name: str | None) -> Venue:
@@ -111,7 +113,7 @@ def rc(venue: Venue) -> dict[str, Any]:
         "xtick.minor.width": 0.4,
         "ytick.minor.width": 0.4,
         "lines.linewidth": 1.3,
-        "lines.markersize": 3.5,
+        "lines.markersize": 0.4 * venue.body,
         "legend.frameon": False,
         "legend.handlelength": 2.2,
         "legend.columnspacing": 1.4,

@@ -1,0 +1,1 @@
+"""What is asked of the ICL paper: one file a claim."""
