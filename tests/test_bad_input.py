@@ -78,7 +78,7 @@ def test_a_store_that_is_a_file(shell):
 
 def test_a_read_only_store(shell, monkeypatch):
     # What the system answers to anybody but root; tests/test_store.py asks it as somebody else.
-    monkeypatch.setattr("os.access", lambda path, mode: not mode & os.W_OK)
+    monkeypatch.setattr("os.access", lambda path, mode, **how: not mode & os.W_OK)
     assert "read-only" in shell.refuse("check", "quadratic", "--quick")
 
 

@@ -9,13 +9,27 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 from safetensors import safe_open
 
+from lemmata.cli.progress import Meter
 from lemmata.lab.grid import measure
+from lemmata.lab.trainee import Measure, Row
 
 VERBS = ["list", "plan", "check", "table", "show", "report", "network", "cite", "doctor", "bench"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ends(Measure):
+    """A measure with a coordinate."""
+
+    name: ClassVar[str] = "ends"
+
+    def observe(self, snapshot, memory):
+        return [[Row("end", 0.0, w_D[-1].item(), {"which": 1})] for w_D in snapshot.params["w"]]
 
 
 def verdicts(call):
@@ -158,6 +172,20 @@ def test_table_prints_means_or_every_row(checked):
     assert "0.15" in checked.run("table", "quadratic.floor").out
 
 
+def test_rows_apart_of_different_experiments_keep_their_types(checked, monkeypatch):
+    plugin = sys.modules["noisy_quadratic"]
+    steps = plugin.FLOOR.predictions[0].of
+    other = replace(steps, name="more", measures=(plugin.Distance(), Ends()))
+    both = tuple(replace(p, of=e) for p, e in zip(plugin.FLOOR.predictions, [steps, other], strict=True))
+    monkeypatch.setattr(plugin, "PAPER", replace(plugin.PAPER, claims=(replace(plugin.FLOOR, predictions=both),)))
+    checked.run("check", "quadratic.floor", "--quick", "--workers", 1)
+    rows = checked.run("table", "quadratic.floor", "--seeds-apart", "--json").json["rows"]
+    columns = list(rows[0])
+    assert [columns[0], *columns[-3:]] == ["experiment", "metric", "x", "value"]
+    assert {(row["experiment"], row["which"]) for row in rows} == {("steps", None), ("more", None), ("more", 1)}
+    assert {type(row["steps"]) for row in rows} == {int}
+
+
 def test_table_writes_the_format_of_the_ending(checked):
     printed = checked.run("table", "quadratic.floor", "--csv").out
     assert checked.run("table", "quadratic.floor", "-o", "t.csv").out == ""
@@ -188,6 +216,7 @@ def test_show_draws_and_prints_the_caption(checked):
 def test_report_shows_what_is_stored_and_what_is_not_run(checked):
     call = checked.run("report", "-o", "found.html")
     assert call.out.strip() == "found.html"
+    assert "profile quick: quadratic.floor, quadratic.any-step" in call.err
     page = (checked.folder / "found.html").read_text()
     assert "quadratic.any-step" in page and "REFUTED" in page
     assert "icl.pruning" in page and "NOT RUN" in page
@@ -261,14 +290,48 @@ def test_ctrl_c_in_this_process(shell, monkeypatch):
             raise KeyboardInterrupt
         return measure(cells, **how)
 
-    monkeypatch.setattr("lemmata.lab.engine.measure", interrupted)
     args = ["quadratic.floor", "--quick", "--workers", 1]
-    call = shell("check", *args)
+    with monkeypatch.context() as patch:
+        patch.setattr("lemmata.lab.engine.measure", interrupted)
+        call = shell("check", *args)
     assert (call.status, call.out) == (130, "")
     assert "the store keeps what was finished" in call.err
-    monkeypatch.undo()
-    stored = shell.run("plan", *args, "--json", "--store", shell.folder / "lemmata-store").json["stored"]
-    assert stored == calls[0]
+    assert shell.run("plan", *args, "--json").json["stored"] == calls[0]
+    after = shell.run("check", *args, "--json").json["verdicts"]
+    assert {each["cells_trained"] for each in after} == {15 - calls[0]}
+
+
+def test_short_work_stays_quiet_and_long_work_says_how_far_it_is(monkeypatch, capsys):
+    with Meter("cells") as meter:
+        meter(3, 9, 100.0)
+    assert capsys.readouterr().err == ""
+
+    monkeypatch.setattr("lemmata.cli.progress.QUIET_SECONDS", 0.01)
+    with Meter("cells") as meter:
+        meter(3, 9, 100.0)
+        time.sleep(0.2)
+        meter(4, 9, 90.0, "a worker was killed")
+    assert capsys.readouterr().err == "3 of 9 cells, about 2 minutes left\na worker was killed\n"
+
+    monkeypatch.setattr("lemmata.cli.progress.SECONDS_BETWEEN_LINES", 0.0)
+    with Meter("cells") as meter:
+        meter(0, 9, None)
+        meter(9, 9, 0.0)
+    assert capsys.readouterr().err == "0 of 9 cells\n9 of 9 cells\n"
+
+
+def test_a_terminal_has_a_bar(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    stderr = Terminal()
+    monkeypatch.setattr("sys.stderr", stderr)
+    monkeypatch.setenv("TERM", "xterm")
+    with Meter("cells") as meter:
+        meter(3, 9, 100.0, "a worker was killed")
+    shown = stderr.getvalue()
+    assert "3/9" in shown and "about 2 minutes left" in shown and "a worker was killed" in shown
 
 
 @contextmanager
@@ -298,5 +361,6 @@ def test_ctrl_c_in_a_terminal_stops_the_workers_too(shell):
 
 def test_a_closed_pipe_is_silent(shell):
     with running("list", "--json") as process:
+        assert process.stdout and process.stderr
         process.stdout.close()
         assert process.stderr.read() == ""

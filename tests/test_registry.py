@@ -30,7 +30,7 @@ BROKEN = {
     "no_rule": ("claim('five.x', predictions=(replace(FLOOR.predictions[0], rule=None),))", "a rule for"),
     "kind_taken": ("PAPER = paper('six', other_kind())", "quadratic.noisy"),
 }
-HELPERS = '''
+HELPERS = """
 from dataclasses import dataclass, replace
 from noisy_quadratic import *
 from noisy_quadratic import NoisyQuadratic
@@ -47,7 +47,7 @@ def other_kind():
     steps = replace(STEPS, base=other())
     return claim("x.y", predictions=tuple(replace(p, of=steps) for p in FLOOR.predictions))
 
-'''
+"""
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_a_stored_cell_is_rebuilt_only_by_the_same_computation(plugins, checked_
         registry.cell(spec | {"measures": [{"name": "distance", "version": 2}]})
     with pytest.raises(UnknownNameError, match="did you mean distance"):
         registry.cell(spec | {"measures": [{"name": "distances", "version": 1}]})
-    with pytest.raises(UnknownNameError, match="did you mean quadratic.noisy"):
+    with pytest.raises(UnknownNameError, match=r"did you mean quadratic\.noisy"):
         registry.cell(spec | {"kind": "quadratic.nois"})
 
 
@@ -121,5 +121,3 @@ def test_the_page_on_plugins_shows_the_plugin_that_the_tests_run():
     assert blocks["toml"] == (PLUGINS / "pyproject.toml").read_text()
     points = tomllib.loads(blocks["toml"])["project"]["entry-points"][registry.GROUP]
     assert points == {"quadratic": "noisy_quadratic:PAPER"}
-
-

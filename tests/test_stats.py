@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 from scipy import stats as sp
@@ -98,7 +98,7 @@ def test_a_level_is_a_probability(level):
 
 def test_prompts_are_not_seeds():
     with pytest.raises(InputError, match="one number for each seed"):
-        stats.mean_t(np.ones((5, 4096)))  # type: ignore[arg-type]
+        stats.mean_t(np.ones((5, 4096)))
 
 
 # --- shares and errors -------------------------------------------------------
@@ -200,11 +200,12 @@ def test_bootstrap_t_wants_a_row_a_seed(rng):
 
 def test_exponent_is_a_regression_a_seed(rng):
     y_SP = times(rng, 5)
-    slope_S = [sp.linregress(np.log(ALPHA_P), np.log(y_P)).slope for y_P in y_SP]
+    slope_S = [np.polyfit(np.log(ALPHA_P), np.log(y_P), 1)[0] for y_P in y_SP]
     estimate, student = stats.exponent(ALPHA_P, y_SP), stats.mean_t(slope_S)
     assert (estimate.value, *ends(estimate)) == pytest.approx((student.value, *ends(student)))
 
 
+@settings(deadline=None, max_examples=30)
 @given(x=st.floats(1e-3, 1e3), y=st.floats(1e-3, 1e3))
 def test_an_exponent_has_no_units(x, y):
     y_SP = times(np.random.default_rng(0), 4)
@@ -385,6 +386,7 @@ def test_crossing_is_where_the_curve_stays_below(y, interval):
     assert stats.crossing([5, 10, 15, 20], y, 0.05) == interval
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0, 1))
 def test_crossing_brackets_what_it_says(y, threshold):
     x = np.arange(1, len(y) + 1)

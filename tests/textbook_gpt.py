@@ -1,4 +1,4 @@
-"""GPT-2 as a textbook writes it: one network, every token through every layer, every matrix where the formula has it."""
+"""GPT-2 as a textbook writes it: one network, every token through every layer, each matrix where the formula has it."""
 
 from __future__ import annotations
 

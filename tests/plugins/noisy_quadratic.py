@@ -4,27 +4,31 @@ On f(w) = w^2 / 2 with gradient noise of variance sigma^2, each step is
 w <- w - eta (w + sigma xi), so E w^2 settles at eta sigma^2 / (2 - eta).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Sequence, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from lemmata.lab.claim import Claim, Frames, Paper, Prediction
+from lemmata import ByProfile, Claim, Experiment, Paper, Prediction
+from lemmata.lab.claim import Frames
 from lemmata.lab.ensemble import Params, Snapshot
 from lemmata.lab.figure import Figure, Panel, Reference, curves
-from lemmata.lab.grid import ByProfile, Experiment, product
+from lemmata.lab.grid import product
 from lemmata.lab.rule import within
 from lemmata.lab.stats import Estimate, exponent, geometric_t
 from lemmata.lab.streams import BLOCK, Blocks, stream
 from lemmata.lab.trainee import Measure, Row, Trainee, constant
 
 
-def noise_floor(lr: float, noise: float) -> float:
+def noise_floor(lr: ArrayLike, noise: ArrayLike) -> NDArray[np.float64]:
     """E w^2 where it settles: eta sigma^2 / (2 - eta)."""
-    return lr * noise**2 / (2 - lr)
+    eta, sigma = np.asarray(lr), np.asarray(noise)
+    return eta * sigma**2 / (2 - eta)
 
 
 # What is trained: all constants of data, network and training, each with its meaning.
@@ -41,18 +45,14 @@ class NoisyQuadratic(Trainee):
         return 4.0 * self.steps * self.size
 
     @classmethod
-    def job(
-        cls, configs: Sequence["NoisyQuadratic"], seeds: Sequence[int], device: str
-    ) -> "Descent":
+    def job(cls, configs: Sequence["NoisyQuadratic"], seeds: Sequence[int], device: str) -> "Descent":
         return Descent(configs, seeds, device)
 
 
 # How an ensemble of it is trained: E members at once, the member axis first.
 @final
 class Descent:
-    def __init__(
-        self, configs: Sequence[NoisyQuadratic], seeds: Sequence[int], device: str
-    ) -> None:
+    def __init__(self, configs: Sequence[NoisyQuadratic], seeds: Sequence[int], device: str) -> None:
         self.lr_E = torch.tensor([c.lr for c in configs], device=device)
         self._members = list(zip(configs, seeds, strict=True))
         self._device = device
@@ -81,10 +81,7 @@ class Distance(Measure):
     name: ClassVar[str] = "distance"
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
-        return [
-            [Row("distance", float(snapshot.step), w_D.square().mean().item())]
-            for w_D in snapshot.params["w"]
-        ]
+        return [[Row("distance", float(snapshot.step), w_D.square().mean().item())] for w_D in snapshot.params["w"]]
 
 
 STEPS = Experiment(
@@ -113,8 +110,8 @@ def ratio_to_formula(frame: pd.DataFrame) -> Estimate:
 
 def draw(frames: Frames) -> Figure:
     measured = curves(frames["steps"], "distance", label="measured", x="lr")
-    formula = [noise_floor(lr, frames["steps"]["noise"].iloc[0]) for lr in measured[0].x]
-    predicted = Reference("eta sigma^2 / (2 - eta)", measured[0].x, tuple(formula), "prediction")
+    formula = noise_floor(measured[0].x, frames["steps"]["noise"].iloc[0])
+    predicted = Reference("formula", measured[0].x, tuple(formula), "prediction")
     panel = Panel(
         title="",
         x="step size eta",

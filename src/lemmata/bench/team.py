@@ -14,6 +14,7 @@ from lemmata.lab.errors import EngineError
 
 __all__ = ["Team", "Turn"]
 
+WORKER = [sys.executable, "-m", "lemmata.bench.worker"]
 # Some libraries count their threads when they are loaded, so the environment has to say it.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
 
@@ -21,7 +22,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TORCHINDUCTOR_COM
 @final
 @dataclass(frozen=True)
 class Turn:
-    """What the workers did: work a second, all workers together, and the most memory (MB) that one of them ever held."""
+    """What the workers did: work a second, all workers together, and the most memory that one ever held, in MB."""
 
     rate: float
     rss_mb: float
@@ -34,7 +35,7 @@ class Team:
     def __init__(self, kind: str, workers: int, steps: int) -> None:
         """Start the processes, which get ready while this goes on."""
         self._kind = kind
-        command = [sys.executable, "-m", "lemmata.bench.worker", kind, str(workers), str(steps)]
+        command = [*WORKER, kind, str(workers), str(steps)]
         # A session of their own: Ctrl-C is for this process, which then ends them.
         self._processes = [
             subprocess.Popen(

@@ -52,11 +52,11 @@ class Network(nn.Module):
 
     def forward(self, prompt: Tensor) -> Tensor:
         """Outputs (batch,) on prompts (batch, columns, d), the query's column last."""
-        query = prompt[:, -1] @ self.W_Q.T
+        query = prompt[:, -1:] @ self.W_Q.T
         keys = prompt @ self.W_K.T
         values = prompt @ self.W_V.T
-        attention = torch.softmax(keys @ query.unsqueeze(-1), dim=1)
-        pooled = (attention * values).sum(dim=1)
+        attention = torch.softmax(query @ keys.transpose(1, 2), dim=-1)
+        pooled = (attention @ values).squeeze(1)
         return torch.relu(pooled @ self.W_O.T) @ self.a
 
 
@@ -111,13 +111,14 @@ def train(seed: int, steps: int) -> float:
 
 
 def main() -> None:
-    """Train some models, one at a time in each of as many processes as there are cores."""
+    """Train some models, one after another in each of as many processes as there are cores."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--models", type=int, default=64)
     parser.add_argument("--steps", type=int, default=200)
     args = parser.parse_args()
+    processes = min(os.cpu_count() or 1, args.models)
     start = time.perf_counter()
-    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
         losses = pool.starmap(train, [(seed, args.steps) for seed in range(args.models)], chunksize=1)
     seconds = time.perf_counter() - start
     print(f"loss {sum(losses) / len(losses):.4f} after {args.steps} steps, mean over {args.models} models")

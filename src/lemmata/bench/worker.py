@@ -20,7 +20,6 @@ import torch
 
 from lemmata.bench import usual_script
 from lemmata.icl.network import OneLayer
-from lemmata.lab.ensemble import fit
 from lemmata.lab.sweep import CHUNK
 
 __all__ = ["WORKLOAD", "main", "one_layer", "rss_mb", "sgemm", "usual"]

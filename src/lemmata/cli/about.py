@@ -110,14 +110,17 @@ def doctor(asked: Asked, as_json: bool) -> None:
 
 @click.command()
 @click.option("--rounds", type=Whole(1), default=5, show_default=True, help="Interleaved rounds.")
+@options.workers
+@options.compiled
 @options.as_json
-def bench(rounds: int, as_json: bool) -> None:
+@options.asked
+def bench(asked: Asked, rounds: int, as_json: bool) -> None:
     """Measure the speed of training here.
 
     Trains the standard workload as Lemmata does and as the usual script does, one model at a time,
     in turns on the same cores. Prints member-steps a second, their ratio with its range over the
-    rounds, and the share of this machine's own matrix-multiplication peak. Takes some minutes, and
-    wants the machine to itself.
+    rounds, and the share of this machine's own matrix-multiplication peak; with --compile for the
+    compiled step as well. Takes some minutes, and wants the machine to itself.
 
       lemmata bench
       lemmata bench --rounds 3 --json
@@ -125,7 +128,7 @@ def bench(rounds: int, as_json: bool) -> None:
     from lemmata.bench import run
 
     with Meter("rounds") as meter:
-        found = run(rounds=rounds, progress=meter)
+        found = run(rounds, workers=asked.workers, compile=asked.compile, progress=meter)
     if as_json:
         print_json(found)
         return

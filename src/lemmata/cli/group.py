@@ -73,8 +73,8 @@ def verbs(ctx: click.Context) -> None:
 def _keep_examples(text: str) -> str:
     r"""Mark indented paragraphs, which click would otherwise fill like prose.
 
-    >>> _keep_examples("Prose.\n\n  lemmata list")
-    'Prose.\n\n\x08\n  lemmata list'
+    >>> _keep_examples("Prose.\n\n  lemmata list\n\nMore.")
+    'Prose.\n\n\x08\n  lemmata list\n\nMore.'
     """
     return re.sub(r"\n\n(?=  )", "\n\n\b\n", inspect.cleandoc(text))
 

@@ -17,7 +17,20 @@ if TYPE_CHECKING:
     from lemmata.lab.grid import Profile
     from lemmata.lab.trainee import Value
 
-__all__ = ["Asked", "Whole", "as_json", "asked", "engine", "force", "how", "output", "what", "where"]
+__all__ = [
+    "Asked",
+    "Whole",
+    "as_json",
+    "asked",
+    "compiled",
+    "engine",
+    "force",
+    "how",
+    "output",
+    "what",
+    "where",
+    "workers",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -169,15 +182,16 @@ where = _together(
     ),
 )
 
+workers = _option("--workers", type=Whole(1), help="Processes to train in.  [default: one a core]")
+
+compiled = _option("--compile", is_flag=True, help="Compile the training step first: for long runs.")
+
 engine = _together(
     _option("--device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where to train."),
-    _option("--compile", is_flag=True, help="Compile the training step first: for long runs."),
+    compiled,
 )
 
-how = _together(
-    _option("--workers", type=Whole(1), help="Processes to train in.  [default: one a core]"),
-    engine,
-)
+how = _together(workers, engine)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 

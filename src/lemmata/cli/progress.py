@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from threading import Timer
 from types import TracebackType
 from typing import Self
 
@@ -21,13 +22,15 @@ SECONDS_BETWEEN_LINES = 10.0
 class Meter:
     """A progress callback of the laboratory: how much of how much is done, and how long the rest takes.
 
-    Says nothing in the first two seconds, so that short work stays quiet.
+    Plain lines begin after two seconds, so that short work stays quiet.
     """
 
     def __init__(self, what: str) -> None:
-        """`what` is done to what is counted: "cells trained"."""
+        """`what` is counted: "cells"."""
         self._what = what
-        self._said = time.monotonic() + QUIET_SECONDS - SECONDS_BETWEEN_LINES
+        self._line = ""
+        self._said = time.monotonic()
+        self._first_line = Timer(QUIET_SECONDS, self._say)
         self._bar: Progress | None = None
         self._task = TaskID(0)
 
@@ -44,12 +47,16 @@ class Meter:
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self._task = self._bar.add_task(self._what, total=None, rest="")
             self._bar.start()
+        else:
+            self._first_line.daemon = True
+            self._first_line.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Take the bar away."""
+        self._first_line.cancel()
         if self._bar:
             self._bar.stop()
 
@@ -57,14 +64,19 @@ class Meter:
         """Tell what is done; a note is always passed on."""
         from lemmata.show.words import duration
 
-        rest = "" if seconds_left is None else f"about {duration(seconds_left)} left"
+        rest = "" if seconds_left is None or done == total else f"about {duration(seconds_left)} left"
         if self._bar:
             self._bar.update(self._task, completed=done, total=total, rest=rest)
             if note:
                 self._bar.console.print(note, highlight=False)
             return
+        self._line = ", ".join(part for part in [f"{done} of {total} {self._what}", rest] if part)
         if time.monotonic() - self._said >= SECONDS_BETWEEN_LINES:
-            self._said = time.monotonic()
-            say(", ".join(part for part in [f"{done} of {total} {self._what}", rest] if part))
+            self._say()
         if note:
             say(note)
+
+    def _say(self) -> None:
+        if self._line:
+            self._said = time.monotonic()
+            say(self._line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +55,6 @@ def table(
       lemmata table icl.pruning --seeds-apart -o rows.csv
     """
     from lemmata import registry
-    from lemmata.lab.table import Table
     from lemmata.show.output import check_output
 
     if as_csv and as_json:
@@ -64,7 +63,7 @@ def table(
         check_output(output, endings=(".csv", ".json"), force=force)
         as_json = as_json or (output.suffix == ".json" and not as_csv)
     result = _stored(asked, registry.claim(claim))
-    shown = Table(_rows_apart(result), {}) if seeds_apart else result.table
+    shown = _rows_apart(result) if seeds_apart else result.table
     if as_json:
         text = to_json(_table_record(result, shown))
     elif as_csv or output:
@@ -143,6 +142,7 @@ def report(asked: Asked, names: Sequence[str], output: Path | None, force: bool)
     results = [judge(c, found[c.id] or asked.options([c]), store) for c in claims]
     write_report(output, results, papers=registry.papers(), force=force)
     say_damaged(store)
+    _say_profiles(found)
     click.echo(output)
 
 
@@ -206,13 +206,26 @@ def _largest_stored(asked: Asked, claim: Claim, store: Store) -> Options | None:
     return None
 
 
-def _rows_apart(result: Result):
-    """The frames of a result as one: every measured row with its experiment, cell and seed."""
+def _say_profiles(found: Mapping[str, Options | None]) -> None:
+    """At which profile each claim is shown."""
+    by_profile: dict[str, list[str]] = {}
+    for id, at in found.items():
+        by_profile.setdefault(f"profile {at.profile}" if at else "not stored", []).append(id)
+    for profile, ids in by_profile.items():
+        say(f"{profile}: {', '.join(ids)}")
+
+
+def _rows_apart(result: Result) -> Table:
+    """Every row as measured, with its experiment, cell and seed."""
     import pandas as pd
 
-    parts = [frame.assign(experiment=name) for name, frame in result.frames.items()]
-    frame = pd.concat(parts, ignore_index=True)
-    return frame[["experiment", *frame.columns.drop("experiment")]]
+    from lemmata.lab.table import Table
+
+    # One experiment lacks constants of another; object columns keep its whole numbers whole.
+    parts = [frame.astype(object).assign(experiment=name) for name, frame in result.frames.items()]
+    rows = pd.concat(parts, ignore_index=True).infer_objects()
+    measured = ["metric", "x", "value"]
+    return Table(rows[["experiment", *rows.columns.drop(["experiment", *measured]), *measured]], {})
 
 
 def _table_record(result: Result, shown: Table) -> dict[str, object]:

@@ -19,14 +19,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self, final
+from typing import Any, ClassVar, final
 
-import sklearn
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.svm import SVC
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from lemmata.icl.data import Prompts
@@ -38,20 +33,7 @@ from lemmata.lab.trainee import Measure, Row
 
 __all__ = ["CLASSICAL", "NETWORK", "Baselines", "predict"]
 
-
-class _Learner(Protocol):
-    """The part of scikit-learn's interface that is needed."""
-
-    def fit(self, X: Any, y: Any) -> Self: ...
-
-    def predict(self, X: Any) -> Any: ...
-
-
-FITTED: dict[str, Callable[[], _Learner]] = {
-    "logistic": LogisticRegression,
-    "svm-linear": lambda: SVC(kernel="linear"),
-    "svm-gauss": lambda: SVC(kernel="rbf"),
-}
+FITTED = ("logistic", "svm-linear", "svm-gauss")
 NEIGHBOURS = {"1-nn": 1, "3-nn": 3}
 CLASSICAL = (*FITTED, *NEIGHBOURS)
 NETWORK = "icl"
@@ -80,7 +62,7 @@ def predict(learner: str, x_BLD: Tensor, y_BL: Tensor, query_BD: Tensor) -> Tens
         return y_BL.new_zeros(len(y_BL))
     if learner in NEIGHBOURS:
         return _vote(NEIGHBOURS[learner], x_BLD, y_BL, query_BD)
-    return _fitted(FITTED[learner], x_BLD, y_BL, query_BD)
+    return _fitted(learner, x_BLD, y_BL, query_BD)
 
 
 def _vote(k: int, x_BLD: Tensor, y_BL: Tensor, query_BD: Tensor) -> Tensor:
@@ -90,7 +72,19 @@ def _vote(k: int, x_BLD: Tensor, y_BL: Tensor, query_BD: Tensor) -> Tensor:
     return torch.where(vote_B == 0, nearest_BK[:, 0], vote_B)
 
 
-def _fitted(new: Callable[[], _Learner], x_BLD: Tensor, y_BL: Tensor, query_BD: Tensor) -> Tensor:
+def _fitted(learner: str, x_BLD: Tensor, y_BL: Tensor, query_BD: Tensor) -> Tensor:
+    # Loaded here: a large import for the workers of this paper, most of which fit nothing.
+    import sklearn
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import SVC
+    from threadpoolctl import threadpool_limits
+
+    new: dict[str, Callable[[], Any]] = {
+        "logistic": LogisticRegression,
+        "svm-linear": lambda: SVC(kernel="linear"),
+        "svm-gauss": lambda: SVC(kernel="rbf"),
+    }
     label_B = y_BL[:, 0].clone()
     two_classes_B = (y_BL != y_BL[:, :1]).any(1)
     # A fit takes about a millisecond, to which checking what is known to be right would add a quarter. That the default
@@ -101,8 +95,8 @@ def _fitted(new: Callable[[], _Learner], x_BLD: Tensor, y_BL: Tensor, query_BD: 
         warnings.catch_warnings(action="ignore", category=ConvergenceWarning),
     ):
         for b in two_classes_B.nonzero().flatten().tolist():
-            learner = new().fit(x_BLD[b].numpy(), y_BL[b].numpy())
-            label_B[b] = learner.predict(query_BD[b : b + 1].numpy()).item()
+            model = new[learner]().fit(x_BLD[b].numpy(), y_BL[b].numpy())
+            label_B[b] = model.predict(query_BD[b : b + 1].numpy()).item()
     return label_B
 
 

@@ -16,27 +16,29 @@
     w_out              read-out of the query token                                (D)
     causal             1 where columns see the earlier ones only; never trained   (1)
 
-First weights are GPT-2's: N(0, .02^2), those that write to the residual stream scaled by 1/sqrt(2 n_layer), no bias. GELU
-is the exact one, since GPT-2's approximation by a tanh costs five times as much. Neither read-in nor read-out has a bias:
-positions and LayerNorm shifts hold what they would add.
+First weights are GPT-2's: N(0, .02^2), those that write to the residual stream scaled by 1/sqrt(2 n_layer), no bias.
+GELU is the exact one, since GPT-2's approximation by a tanh costs three times as much. Neither read-in nor read-out has
+a bias: positions and LayerNorm shifts hold what it would add.
 
-The columns come in coordinates on the pattern axes. For patterns that lie otherwise in the input space, the rows of the read-in
-that they meet are the same Gaussian, so the first weights and all that the untrained network does have the same
-distribution. Training keeps this for plain gradient descent only: Adam scales every entry of W_in by its own gradients, and
-so distinguishes axes that are patterns from axes that are mixtures of them. The members of this module see the former.
+The columns come in coordinates on the pattern axes. Under any rotation of the inputs the rows of the read-in that they
+meet are the same Gaussian, so the first weights, the untrained network and its first gradient have the same
+distribution whichever orthonormal patterns there are. Plain gradient descent would keep this for good; Adam, which
+scales every entry of W_in by its own gradients, does not: these members are those whose patterns are the axes.
 
-Savings, exact (tests/test_icl_gpt.py, against the textbook form in tests/textbook_gpt.py): the last layer serves the query
-token only, whose attention is formed as in the one-layer network, from W_K^T q and before W_V, so that no other token is
-multiplied there; the gain and shift of a LayerNorm move into the matrix that reads it; the layers are one tensor a kind,
-so that Adam takes 17 steps instead of 41.
+Savings, exact (tests/test_icl_gpt.py, against the textbook form in tests/textbook_gpt.py): the last layer serves the
+query token only, whose attention is formed as in the one-layer network, from W_K^T q and before W_V, so that no other
+token is multiplied there; the gain and shift of a LayerNorm move into the matrix that reads it; the layers are one
+tensor a kind, so that Adam takes 17 steps instead of 41.
 
 Shapes: E members, B prompts, L = l + 1 columns, T = B L tokens, V patterns, N layers, H heads of K, D width, M neurons.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Sequence, final
+from itertools import pairwise
+from typing import ClassVar, final
 
 import numpy as np
 import torch
@@ -54,11 +56,11 @@ from lemmata.lab.trainee import constant
 __all__ = ["SmallGPT", "SmallGPTJob", "forward", "initial", "layer_inputs", "query_attention", "read_in"]
 
 # What a layer consists of; each is one tensor for all layers, the layer axis after the member axis.
-LAYER = (
+LAYER: tuple[str, ...] = (
     "gain_A", "shift_A", "W_QKV", "b_QKV", "W_O", "b_O",
     "gain_M", "shift_M", "W_fc", "b_fc", "W_proj", "b_proj",
 )  # fmt: skip
-EPS = 1e-5
+# The score of a later column where attention is causal: finite, so that 0 times it is 0 where it is not.
 LATER = -1e9
 
 
@@ -88,25 +90,32 @@ def read_in(params: Params, prompts: Prompts) -> Tensor:
     x_EBLD = (prompts.columns(V).view(E, B * L, -1) @ W_in_EVD).view(E, B, L, -1)
     if "W_pos" not in params:
         return x_EBLD
-    longest = params["W_pos"].shape[1] - 1
-    if L - 1 > longest:
+    S = params["W_pos"].shape[1]
+    if S < L:
+        expected = f"prompts of at most l_tr = {S - 1} examples, for which positions were learned"
         fix = "ask for shorter prompts, train with a larger l_tr, or with positions=False"
-        raise ConstantError(f"prompts of at most l_tr = {longest} examples, the positions that were learned", f"l = {L - 1}", fix)
+        raise ConstantError(expected, f"l = {L - 1}", fix)
     return x_EBLD + params["W_pos"][:, None, :L]
 
 
 def layer_inputs(params: Params, prompts: Prompts) -> list[tuple[Params, Tensor]]:
     """Each layer's own weights, and the residual stream as it enters the layer, x_EBLD."""
-    layers = [dict(zip(LAYER, parts, strict=True)) for parts in zip(*(params[n].unbind(1) for n in LAYER), strict=True)]
+    layers = _layers(params)
     x_EBLD = read_in(params, prompts)
     E, B, L, _ = x_EBLD.shape
     later_LL = x_EBLD.new_full((L, L), LATER).triu(1)
     mask_NLL = (params["causal"].view(E, 1, 1, 1) * later_LL).expand(E, B, L, L).reshape(E * B, L, L)
     inputs = [(layers[0], x_EBLD)]
-    for here, following in zip(layers, layers[1:]):
+    for here, following in pairwise(layers):
         x_EBLD = _mlp(here, _attend(here, x_EBLD, mask_NLL))
         inputs.append((following, x_EBLD))
     return inputs
+
+
+def _layers(params: Params) -> list[Params]:
+    """The weights of each layer on their own, without the layer axis."""
+    parts = {name: params[name].unbind(1) for name in LAYER}
+    return [{name: part[n] for name, part in parts.items()} for n in range(params["W_O"].shape[1])]
 
 
 def _attend(layer: Params, x_EBLD: Tensor, mask_NLL: Tensor) -> Tensor:
@@ -167,7 +176,7 @@ def _query_mlp(layer: Params, x_ETD: Tensor) -> Tensor:
 
 def _norm(x: Tensor) -> Tensor:
     """LayerNorm without gain and shift."""
-    return F.layer_norm(x, x.shape[-1:], eps=EPS)
+    return F.layer_norm(x, x.shape[-1:])
 
 
 def _after_norm(gain_ED: Tensor, shift_ED: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -216,7 +225,9 @@ class SmallGPT(Prompting):
 
     lr: float = constant(1e-3, "learning rate of Adam", origin="chosen", room="training", low=0)
     steps: int = constant(600, "gradient steps T", origin="chosen", room="training", low=0, shape=True)
-    l_min: int = constant(2, "shortest training prompt, 0: all of l_tr", origin="chosen", room="data", low=0, shape=True)
+    l_min: int = constant(
+        2, "shortest training prompt, 0: all of l_tr", origin="chosen", room="data", low=0, shape=True
+    )
     B: int = constant(64, "prompts in a batch", origin="chosen", room="data", low=1, shape=True)
     n_layer: int = constant(3, "layers", origin="given", room="network", low=1, shape=True)
     n_head: int = constant(2, "attention heads in a layer", origin="given", room="network", low=1, shape=True)

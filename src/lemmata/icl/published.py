@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from lemmata.lab.figure import Reference
 
-__all__ = ["ATTENTION", "BASELINES", "LENGTHS", "PRUNING", "ROW_NORMS", "SUMS", "W_ALIGNED", "W_NORM", "line"]
+__all__ = ["ATTENTION", "BASELINES", "LAYERS", "LENGTHS", "PRUNING", "ROW_NORMS", "SUMS", "W_ALIGNED", "W_NORM", "line"]
 
 _EVEN = (4, 6, 8, 10, 12, 14, 16, 18, 20)
 
@@ -55,6 +55,9 @@ BASELINES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 ATTENTION = ((0, 20, 40, 60, 80, 100, 120, 140), (0.43, 0.48, 0.55, 0.75, 0.89, 0.96, 0.99, 1.0))
 W_NORM = ((0, 40, 80, 120, 160, 200, 400), (0.42, 0.62, 0.93, 1.27, 1.55, 1.64, 1.75))
 W_ALIGNED = ((0, 40, 80, 120, 160, 200, 400), (0.40, 0.57, 0.82, 1.1, 1.27, 1.36, 1.46))
+
+# Attention mass on the query's pattern in three layers, before and after training.
+LAYERS: dict[int, tuple[float, float]] = {1: (0.52, 0.85), 2: (0.43, 0.77), 3: (0.43, 0.88)}
 
 
 def line(label: str, points: tuple[tuple[float, ...], tuple[float, ...]], group: int | None = None) -> Reference:

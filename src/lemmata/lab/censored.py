@@ -22,7 +22,7 @@ from typing import final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_ndtr, ndtri, stdtrit
+from scipy.special import log_ndtr, stdtrit
 
 from lemmata.lab.errors import InputError
 from lemmata.lab.estimate import (
@@ -77,7 +77,7 @@ def fit_censored(design_PK: Array, lo_SP: Array, hi_SP: Array) -> CensoredFit:
     hundreds. The noise is kept above a quarter of the median width of the closed intervals.
 
     It is not enlarged for the number of coefficients fitted, as a least-squares noise would be:
-    enlarged, it pulls the censored ends outwards and more than doubles the bias of the slope.
+    enlarged, it pulls the censored ends outwards and at least doubles the bias of the slope.
 
     Valid where every seed has at least K intervals with two finite ends.
 
@@ -134,18 +134,22 @@ def truncated_moments(lo: Array, hi: Array) -> tuple[Array, Array]:
 
 
 def shared_rounding(lo_SP: Array, hi_SP: Array) -> Array:
-    """What a grid of checks hides from every seed alike, as a standard deviation a point, (P,).
+    """How far a grid of checks may shift the seeds alike, (P,): half an interval at most.
 
-    Where the seeds fall into different intervals they average the rounding out. Where all of them
-    fall into one, more seeds say nothing more: the truth is anywhere in it, and the standard
-    deviation of that is width/√12. Open intervals count as none.
+    Where seeds fall into different intervals they average the rounding out; where all fall into
+    one, more seeds say no more, and the truth is anywhere in it. Between the two, with a share s of
+    the seeds in one interval, it is taken times (2 s - 1)^2: of the simple weights that vanish at
+    one half, the smallest with which slopes were covered at every coarseness of the grid.
+    Intervals with an open end count as none.
 
     >>> shared_rounding(np.array([[0.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 1.0], [1.0, 2.0]]))
-    array([0.28867513, 0.        ])
+    array([0.5, 0. ])
     """
-    alike_P = ((lo_SP == lo_SP[0]) & (hi_SP == hi_SP[0])).all(axis=0)
-    width_P = (hi_SP - lo_SP)[0]
-    return np.where(alike_P & np.isfinite(width_P), width_P, 0.0) / np.sqrt(12)
+    # What most seeds have is their median; the same lower end is the same interval of the grid.
+    alike_SP = lo_SP == np.quantile(lo_SP, 0.5, axis=0, method="lower")
+    width_P = np.where(alike_SP, hi_SP - lo_SP, 0.0).max(axis=0)
+    weight_P = np.maximum(2 * alike_SP.mean(axis=0) - 1, 0.0) ** 2
+    return np.where(np.isfinite(width_P), width_P, 0.0) / 2 * weight_P
 
 
 def open_ended(closed: NDArray[np.bool_], most: float) -> tuple[str, ...]:
@@ -173,9 +177,9 @@ def censored_mean(lo_S: ArrayLike, hi_S: ArrayLike, *, max_censored: float = 0.2
     """The geometric mean over seeds of a positive quantity known only to lie in (lo, hi].
 
     Log-normal, by maximum likelihood; the interval is Student's t with the standard error from the
-    observed information, so that a point with an open end counts for less than one seed. Where all
-    seeds fall into one interval its rounding is added. An objection where more than a share
-    `max_censored` has an open end, or fewer than two seeds have both ends.
+    observed information, so that a point with an open end counts for less than one seed. As far
+    as seeds fall into one interval its rounding is added (`shared_rounding`). An objection where
+    more than a share `max_censored` has an open end, or fewer than two seeds have both ends.
 
     Raises:
         DataError: no seeds.
@@ -198,9 +202,8 @@ def censored_mean(lo_S: ArrayLike, hi_S: ArrayLike, *, max_censored: float = 0.2
         objections += ("the censored fit did not settle",)
     known = seeds - float(fit.variance_SP.sum())  # the information, in seeds
     error = fit.sigma * np.sqrt(seeds / (seeds - 1) / known)
-    rounding = float(shared_rounding(lo_S[:, None], hi_S[:, None])[0])
-    tail = (1 + level) / 2
-    half = float(np.hypot(stdtrit(seeds - 1, tail) * error, ndtri(tail) * rounding))
+    rounding = shared_rounding(lo_S[:, None], hi_S[:, None])[0]
+    half = float(np.hypot(stdtrit(seeds - 1, (1 + level) / 2) * error, rounding))
     mean = float(fit.beta_SK[0, 0])
     return exponentiated(Estimate(mean, mean - half, mean + half, seeds, objections, method))
 

@@ -69,7 +69,9 @@ class Claim:
         """Refuse a claim that could never be judged, or judged twice under one name."""
         names = [p.id for p in self.predictions]
         if not names:
-            raise RegistryError(f"a prediction with a rule in claim {self.id}", "none", "add a Prediction with its Rule")
+            raise RegistryError(
+                f"a prediction with a rule in claim {self.id}", "none", "add a Prediction with its Rule"
+            )
         for p in self.predictions:
             if not isinstance(p.rule, Rule):
                 fix = "give it one of lemmata.lab.rule's: within, at_most, at_least, between"
@@ -263,9 +265,7 @@ def check(claims: Sequence[Claim], options: Options, *, store: Store | None = No
     return [judge(claim, options, store, trained=report.trained) for claim in claims]
 
 
-def judge(
-    claim: Claim, options: Options, store: Store, *, trained: frozenset[str] = frozenset()
-) -> Result:
+def judge(claim: Claim, options: Options, store: Store, *, trained: frozenset[str] = frozenset()) -> Result:
     """Judge a claim from what is stored, and train nothing; without its cells it is NOT RUN.
 
     `trained` are the ids of the cells that this run trained. Other settings are reported where the
@@ -273,24 +273,17 @@ def judge(
     """
     parts = claim.cells(options)
     held = store.holds(cell for part in parts.values() for cell in part)
-    registered = [cell for (_, setting), part in parts.items() if setting is None for cell in part]
-    lacking = sum(cell.id not in held for cell in registered)
+    registered = {cell.id for (_, setting), part in parts.items() if setting is None for cell in part}
+    lacking = len(registered - held)
     reasons = missing(claim.needs)
     if not reasons and lacking:
-        reasons = [f"{lacking} of {len(registered)} cells are not in the store: run its check"]
+        found = f"{lacking} of {len(registered)} cells are not in the store"
+        reasons = [f"{found}: run lemmata check {claim.id}"]
     if reasons:
-        verdicts = tuple(
-            _not_run(claim, p, "; ".join(reasons), not options.changes) for p in claim.predictions
-        )
+        verdicts = tuple(_not_run(claim, p, "; ".join(reasons), not options.changes) for p in claim.predictions)
         return Result(claim=claim, options=options, verdicts=verdicts, frames={})
-    frames = {
-        key: store.read(part)
-        for key, part in parts.items()
-        if part and all(cell.id in held for cell in part)
-    }
-    verdicts = tuple(
-        _judge(claim, p, not options.changes, frames, parts, trained) for p in claim.predictions
-    )
+    frames = {key: store.read(part) for key, part in parts.items() if part and all(cell.id in held for cell in part)}
+    verdicts = tuple(_judge(claim, p, not options.changes, frames, parts, trained) for p in claim.predictions)
     measured = {name: frame for (name, setting), frame in frames.items() if setting is None}
     return Result(claim=claim, options=options, verdicts=verdicts, frames=measured)
 

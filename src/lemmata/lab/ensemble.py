@@ -196,7 +196,7 @@ def _advance(live: Snapshot, count: int, step: Callable, state: Params, job: Job
         return live
     moved_E = torch.zeros_like(loss_E, dtype=torch.bool)
     for name, p in params.items():
-        moved_E |= (p != before[name]).flatten(1).any(1)
+        moved_E |= (p != before[name]).reshape(len(p), -1).any(1)
     # A hinge that is positive for some prompt has a gradient unless every neuron that it needs is off for good.
     dead_E, diverged_E = ~moved_E & (loss_E > 0), ~torch.isfinite(loss_E)
     status: list[Status] = [

@@ -11,7 +11,7 @@ from typing import final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri, stdtrit
+from scipy.special import stdtrit
 
 from lemmata.lab.errors import DataError, InputError
 
@@ -56,16 +56,16 @@ def student(
     *,
     method: str,
     part: str = "a finite value",
-    shared_error: float = 0.0,
+    shared_shift: float = 0.0,
 ) -> Estimate:
     """The mean over seeds with Student's t interval.
 
-    `part` names what a value that is not finite lacks. `shared_error` is the standard deviation of
-    an error that all seeds have in common, so that their spread does not show it.
+    `part` names what a value that is not finite lacks. `shared_shift` is the largest error that the
+    seeds may have in common, so that their spread does not show it; it is added in quadrature.
 
-    >>> e = student(np.array([1.0, 1.0]), 0.95, method="", shared_error=0.1)
+    >>> e = student(np.array([1.0, 1.0]), 0.95, method="", shared_shift=0.1)
     >>> round(e.lo, 3), round(e.hi, 3)
-    (0.804, 1.196)
+    (0.9, 1.1)
     """
     check_level(level)
     seeds = len(values_S)
@@ -73,11 +73,11 @@ def student(
     if lacking:
         objection = f"{lacking} of {seeds} seeds without {part}"
         return Estimate.without_number(seeds, (objection,), method)
-    mean, tail = float(values_S.mean()), (1 + level) / 2
+    mean = float(values_S.mean())
     if seeds < 2:
         return Estimate(mean, -np.inf, np.inf, seeds, ("one seed has no interval",), method)
-    over_seeds = stdtrit(seeds - 1, tail) * values_S.std(ddof=1) / np.sqrt(seeds)
-    half = float(np.hypot(over_seeds, ndtri(tail) * shared_error))
+    over_seeds = stdtrit(seeds - 1, (1 + level) / 2) * values_S.std(ddof=1) / np.sqrt(seeds)
+    half = float(np.hypot(over_seeds, shared_shift))
     return Estimate(mean, mean - half, mean + half, seeds, (), method)
 
 

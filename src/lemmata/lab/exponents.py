@@ -67,10 +67,10 @@ def censored_exponent(
     """The exponent of a quantity known only to lie in (lo, hi]: first-passage times, needed sizes.
 
     The model is log y_sp = a_s + e_s log x_p + noise. The noise level is one for all seeds, by
-    maximum likelihood; at it each seed has its slope, and Student's t runs over the slopes. Where
-    all seeds fall into the same interval its rounding is common to them, and is added to theirs.
-    hi = inf is a point that never arrived (a diverged member among them), lo = 0 one that was
-    there at the first check.
+    maximum likelihood; at it each seed has its slope, and Student's t runs over the slopes. As far
+    as seeds fall into the same intervals their rounding is common, and the worst that it can do to
+    the slope is added (`lemmata.lab.censored.shared_rounding`). hi = inf is a point that never
+    arrived (a diverged member among them), lo = 0 one that was there at the first check.
 
     It carries the objection of `exponent` to a bend, and one where more than a share `max_censored`
     of all points has an open end, or a seed has fewer than three points with both ends.
@@ -114,11 +114,11 @@ def _straight(
     method: str,
 ) -> Estimate:
     """Student's t over the slopes, with an objection where the seeds agree that the line bends."""
-    slope_error = float(np.linalg.norm(np.linalg.pinv(_powers(u_P, 1))[1] * rounding_P))
-    bend_error = float(np.linalg.norm(np.linalg.pinv(_powers(u_P, 2))[2] * rounding_P))
-    slope = student(slope_S, level, method=method, shared_error=slope_error)
+    slope_shift = float(np.abs(np.linalg.pinv(_powers(u_P, 1))[1]) @ rounding_P)
+    bend_shift = float(np.abs(np.linalg.pinv(_powers(u_P, 2))[2]) @ rounding_P)
+    slope = student(slope_S, level, method=method, shared_shift=slope_shift)
     reach = 2 * float(np.ptp(u_P))  # the local slope is slope + 2 bend u
-    change = student(reach * bend_S, level, method=method, shared_error=reach * bend_error)
+    change = student(reach * bend_S, level, method=method, shared_shift=reach * bend_shift)
     if abs(change.value) <= margin or change.lo <= 0 <= change.hi:
         return slope
     objection = (

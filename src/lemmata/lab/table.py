@@ -65,10 +65,8 @@ class Table:
         columns = ["experiment", *conditions, *MEASURED, *AGGREGATES]
         if not parts:
             return cls(pd.DataFrame(columns=columns), constants)
-        # An experiment lacks the conditions of another; object columns keep its whole numbers whole.
-        wide = [p.reindex(columns=columns).astype(dict.fromkeys(conditions, object)) for p in parts]
-        together = pd.concat(wide, ignore_index=True)
-        return cls(together.infer_objects(), constants)
+        together = pd.concat(parts if len(parts) == 1 else map(_with_gaps, parts), ignore_index=True)
+        return cls(together[columns], constants)
 
     def to_pandas(self) -> pd.DataFrame:
         """A data frame of its own, one row a condition, metric and x."""
@@ -84,10 +82,7 @@ class Table:
 
     def to_json(self) -> list[dict[str, Value | None]]:
         """One dictionary a row; what JSON cannot say (no number, an open end) is None."""
-        return [
-            {str(name): _json(value) for name, value in row.items()}
-            for row in self.frame.to_dict("records")
-        ]
+        return [{str(name): _json(value) for name, value in row.items()} for row in self.frame.to_dict("records")]
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -112,8 +107,8 @@ def _conditions(frame: pd.DataFrame) -> tuple[list[str], dict[str, Value]]:
         fix = "rename the constant or coordinate"
         raise RegistryError("constants not named as a column of the table", ", ".join(taken), fix)
     varying = [name for name in names if frame[name].nunique(dropna=False) > 1]
-    fixed = {n: _json(v) for n, v in frame[names].head(1).squeeze(0).items() if n not in varying}
-    return varying, {str(name): value for name, value in fixed.items() if value is not None}
+    fixed = {name: _json(frame[name].iloc[0]) for name in names if name not in varying and len(frame)}
+    return varying, {name: value for name, value in fixed.items() if value is not None}
 
 
 def _over_seeds(frame: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
@@ -144,13 +139,22 @@ def _over_seeds(frame: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
     )
 
 
+def _with_gaps(part: pd.DataFrame) -> pd.DataFrame:
+    """The same in types that keep whole numbers whole beside an experiment that lacks the column."""
+    nullable = {"i": "Int64", "b": "boolean"}
+    conditions = [name for name in part.columns if name not in _OWN]
+    kinds = {name: part[name].dtype.kind for name in conditions}
+    return part.astype({name: nullable[kind] for name, kind in kinds.items() if kind in nullable})
+
+
 def _numbered(frame: pd.DataFrame, by: list[str]) -> NDArray[np.intp]:
     """The number of each row's group, groups counted in the order of their first rows."""
-    return frame.groupby(by, sort=False, dropna=False, observed=True).ngroup().to_numpy()
+    numbers = frame.groupby(by, sort=False, dropna=False, observed=True).ngroup()
+    return np.asarray(numbers, np.intp)
 
 
 def _first_rows(group: NDArray[np.intp]) -> NDArray[np.intp]:
-    return np.unique(group, return_index=True)[1]
+    return np.asarray(np.unique(group, return_index=True)[1], np.intp)
 
 
 def _mean(values: NDArray[np.float64], group: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -78,7 +78,11 @@ class Trainee(ABC):
             ConstantError: a constant cannot take its value, or the values are impossible together.
         """
         for f in dataclasses.fields(self):
-            _check(f.name, f.metadata["constant"], getattr(self, f.name), type(f.default))
+            value = getattr(self, f.name)
+            _check(f.name, f.metadata["constant"], value, type(f.default))
+            if isinstance(f.default, float):
+                # 2 and 2.0, 0.0 and -0.0 are the same constant, so they must be the same cell.
+                object.__setattr__(self, f.name, float(value) + 0.0)
         self.validate()
 
     def validate(self) -> None:

@@ -115,6 +115,14 @@ def _passage(noise: float, *, last: float = np.inf) -> Draw:
     return draw
 
 
+def _coarse(noise: float) -> Draw:
+    def draw(rng: np.random.Generator, seeds: int, value: float) -> Estimate:
+        cell_SP = np.floor(np.log(_times(rng, seeds, value, noise=noise)) / np.log(1.4))
+        return stats.censored_exponent(ALPHA_P, 1.4**cell_SP, 1.4 ** (cell_SP + 1))
+
+    return draw
+
+
 def _needed(noise: float, *, last: float = np.inf) -> Draw:
     def draw(rng: np.random.Generator, seeds: int, value: float) -> Estimate:
         return stats.censored_mean(*_checked(value * np.exp(rng.normal(0, noise, seeds)), last=last))
@@ -158,6 +166,7 @@ TRUTHS = (
     _exponents("times, noise 0.2", 0.15, _passage(0.2)),
     _exponents("times, noise 0.2, late ones cut off", 0.15, _passage(0.2, last=100)),
     _exponents("times, noise 0.01, same check", 0.12, _passage(0.01)),
+    _exponents("sizes in steps of 1.4, noise 0.05", 0.3, _coarse(0.05)),
     _sizes("size, noise 0.2", 57.0, _needed(0.2)),
     _sizes("size, noise 0.2, late ones cut off", 57.0, _needed(0.2, last=70)),
     _sizes("size, noise 0.02, same check", 59.0, _needed(0.02)),

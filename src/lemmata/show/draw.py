@@ -55,8 +55,9 @@ def figure(source: Result | declared.Figure, *, venue: str | None = None) -> Can
 
 
 def caption(data: declared.Figure) -> str:
-    """The caption with what the drawing adds to it: what the intervals are, over how many seeds,
-    and what its special signs mean.
+    """The caption with what the drawing adds to it.
+
+    That is what the intervals are and over how many seeds, and what the special signs mean.
 
     >>> line = declared.Curve("measured", (2, 4), (0.4, 0.1), (0.3, 0.05), (0.5, 0.2), n=5)
     >>> panel = declared.Panel(title="", x="length", y="error", marks=(line,))
@@ -153,9 +154,7 @@ def _shade_bar(ax: Axes, panel: declared.Panel) -> None:
         bar.set_label(typeset(shaded[0].shade_label or "shade, from 0 to 1"))
 
 
-def _legends(
-    canvas: Canvas, cells: Sequence[SubplotSpec], entries: Entries, width: float, style: Venue
-) -> list[float]:
+def _legends(canvas: Canvas, cells: Sequence[SubplotSpec], entries: Entries, width: float, style: Venue) -> list[float]:
     """What was measured, and below it what it is compared with; returns the height of each."""
     measured = [(label, look) for label, look in entries if look.measured]
     compared = [(label, look) for label, look in entries if not look.measured]
@@ -174,9 +173,7 @@ def _legend(ax: Axes, entries: Entries, width: float, style: Venue) -> float:
     assert canvas is not None and isinstance(canvas.canvas, FigureCanvasAgg)
     renderer, box = canvas.canvas.get_renderer(), None
     for columns in range(len(entries), 0, -1):
-        legend = ax.legend(
-            samples, labels, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, 1)
-        )
+        legend = ax.legend(samples, labels, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, 1))
         for text in legend.get_texts():
             text.set_linespacing(1.0)
         box = legend.get_window_extent(renderer)

@@ -14,9 +14,7 @@ from lemmata.show.style import COLOURS, INK, PAPER
 __all__ = ["described", "inline_svg"]
 
 
-def inline_svg(
-    drawn: Canvas, *, prefix: str, title: str, description: str, themed: bool
-) -> Markup:
+def inline_svg(drawn: Canvas, *, prefix: str, title: str, description: str, themed: bool) -> Markup:
     """The drawing as an element of an HTML page.
 
     `prefix` goes before every id, `title` and `description` are what a screen reader says. With

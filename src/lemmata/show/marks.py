@@ -1,17 +1,17 @@
 """How each kind of mark is drawn, what of the axes it needs, and how it looks in the legend.
 
-    measured     solid line, filled markers, a band (for a single point, a bar) for the interval
-    oracle       dashed
-    prediction   dotted
-    published    thin solid line, open markers
-    threshold    thin grey line across the panel
+- measured: solid line, filled markers, a band for the interval (for a single point, a bar)
+- oracle: dashed
+- prediction: dotted
+- published: thin solid line, open markers
+- threshold: thin grey line across the panel
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Literal, final
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -42,7 +42,7 @@ class Look:
     """What tells one mark from another; marks that look and read alike share a legend entry."""
 
     colour: str
-    line: str = "-"
+    line: Literal["-", "--", ":", "none"] = "-"
     width: float = 1.3
     marker: str = ""
     filled: bool = True
@@ -55,7 +55,7 @@ class Look:
             np.asarray(x, float),
             np.asarray(y, float),
             color=self.colour,
-            linestyle=self.line or "none",
+            linestyle=self.line,
             linewidth=self.width,
             marker=self.marker or "none",
             markerfacecolor=self.colour if self.filled else PAPER,
@@ -75,7 +75,7 @@ def look(mark: Mark) -> Look:
     if isinstance(mark, Curve):
         return Look(colour, marker=marker)
     if isinstance(mark, Scatter):
-        return Look(MUTED if mark.shade else colour, line="", marker=marker)
+        return Look(MUTED if mark.shade else colour, line="none", marker=marker)
     return Look(colour, area=True)
 
 
@@ -92,12 +92,15 @@ def _reference_look(mark: Reference) -> Look:
 
 
 def legend_entries(marks: Sequence[Mark]) -> list[tuple[str, Look]]:
-    """Label and look of each entry, once. References that only repeat the colours of measured
-    curves (the oracle of each, say) have one entry together."""
+    """Label and look of each entry, once.
+
+    References that only repeat the colours of measured curves (the oracle of each, say) have one
+    entry together.
+    """
     groups = {mark.group for mark in marks if isinstance(mark, Curve)}
     entries: dict[tuple[str, Look], None] = {}
     repeated: dict[str, list[Reference]] = {}
-    for mark in marks:
+    for mark in (mark for mark in marks if mark.x):
         if isinstance(mark, Reference) and mark.style in ONE_FOR_ALL and mark.group in groups:
             repeated.setdefault(mark.style, []).append(mark)
         elif mark.label:
@@ -193,7 +196,7 @@ def _draw_curve(ax: Axes, mark: Curve, x: Scale, y: Scale) -> None:
 def _draw_zeros(ax: Axes, style: Look, at: NDArray[np.float64], y: Scale) -> None:
     """Open triangles at the tick that reads 0."""
     if len(at) and y.zero is not None:
-        triangles = Look(style.colour, line="", marker="v", filled=False)
+        triangles = Look(style.colour, line="none", marker="v", filled=False)
         line = triangles.trace(at, np.full(len(at), y.zero))
         line.set_zorder(4)
         ax.add_line(line)

@@ -11,11 +11,14 @@ from markupsafe import Markup, escape
 
 __all__ = ["html", "tex", "typeset"]
 
-COMMANDS = """
+COMMANDS = re.findall(
+    r"\S+",
+    """
 α alpha β beta γ gamma δ delta ε epsilon ζ zeta η eta θ theta κ kappa λ lambda μ mu ν nu ξ xi π pi
 ρ rho σ sigma τ tau φ phi χ chi ψ psi ω omega Γ Gamma Δ Delta Θ Theta Λ Lambda Σ Sigma Φ Phi Ψ Psi
 Ω Omega ≤ leq ≥ geq ≠ neq ≈ approx × times · cdot ± pm → to ∞ infty ‖ Vert
-""".split()
+""",
+)
 MATHEMATICS = dict(zip(COMMANDS[::2], COMMANDS[1::2], strict=True))
 LETTERS = {command: letter for letter, command in MATHEMATICS.items()}
 GREEK = {command: letter for command, letter in LETTERS.items() if letter.isalpha()}

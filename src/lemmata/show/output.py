@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -21,6 +22,9 @@ from lemmata.lab.errors import OutputError
 from lemmata.show.draw import figure
 from lemmata.show.notation import tex
 from lemmata.show.style import rc, venue_style
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
 __all__ = ["FIGURE_ENDINGS", "check_output", "save", "svg", "write_whole"]
 
@@ -68,9 +72,7 @@ def write_whole(path: Path, content: bytes) -> None:
         raise OutputError("an output file that can be written", got, "choose another folder") from error
 
 
-def save(
-    source: Result | declared.Figure, path: Path | str, *, venue: str | None = None, force: bool = False
-) -> Path:
+def save(source: Result | declared.Figure, path: Path | str, *, venue: str | None = None, force: bool = False) -> Path:
     """Draw a result, or a figure as data, into a file: png, svg, pdf or pgf by its ending.
 
     Raises:
@@ -92,30 +94,34 @@ def svg(drawn: Canvas) -> str:
     return _rendered(drawn, ".svg", rc(venue_style(None))).decode()
 
 
-def _rendered(drawn: Canvas, ending: str, settings: dict[str, Any]) -> bytes:
+def _rendered(drawn: Canvas, ending: str, settings: dict[RcKeyType, Any]) -> bytes:
     file = io.BytesIO()
-    options = {"metadata": NO_DATES[ending]} if ending in NO_DATES else {}
+    write = partial(drawn.savefig, file, format=ending.removeprefix("."))
     with matplotlib.rc_context(settings):
         if ending != ".pgf":
             _freeze(drawn)
         try:
-            drawn.savefig(file, format=ending.removeprefix("."), **options)
-        except LatexError as error:
+            # The pgf format has no metadata and takes none.
+            write(metadata=NO_DATES[ending]) if ending in NO_DATES else write()
+        except (LatexError, ValueError) as error:
             fix = "use no TeX commands in labels that LaTeX lacks, or write a .pdf"
             raise OutputError("labels that LaTeX can set", str(error).splitlines()[0], fix) from error
     return file.getvalue()
 
 
 def _freeze(drawn: Canvas) -> None:
-    """Solve the layout once and round it: the solver's last digits differ from run to run, and an
-    SVG names its parts after them."""
-    drawn.draw_without_rendering()
+    """Solve the layout once and round it.
+
+    The solver's last digits differ from run to run, and an SVG names its parts after them.
+    """
+    if (engine := drawn.get_layout_engine()) is not None:
+        engine.execute(drawn)
     drawn.set_layout_engine("none")
     for ax in drawn.axes:
         ax.set_position(np.round(ax.get_position(original=True).bounds, 5).tolist())
 
 
-def _latex() -> dict[str, Any]:
+def _latex() -> dict[RcKeyType, Any]:
     """The settings for pgf, whose letters are set, and here measured, by LaTeX."""
     program = next((name for name in LATEX if shutil.which(name)), None)
     if program is None:

@@ -24,8 +24,10 @@ MOST_TICKS = 7
 @final
 @dataclass(frozen=True)
 class Scale:
-    """One axis: its limits and, where a logarithmic one must show values that are not positive,
-    `zero`, where these are drawn, and `floor`, the least positive value above the break.
+    """One axis: whether it is logarithmic, its limits and ticks.
+
+    Where a logarithmic axis must show values that are not positive, `zero` is where they are drawn,
+    below a break, and `floor` the least positive value above it.
     """
 
     log: bool
@@ -128,8 +130,10 @@ def _padded_log(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _ticks(lo: float, hi: float, prefer: NDArray[np.float64]) -> tuple[float, ...]:
-    """The preferred values where they are few; else decades, with steps between them over less
-    than two; every second decade, or third, where there are many."""
+    """The preferred values where they are few, else decades.
+
+    Over less than two decades there are steps between them; of many, every second or third is kept.
+    """
     tried = _spaced([float(v) for v in prefer if v > 0 and lo <= v <= hi], lo, hi)
     if 2 <= len(prefer) <= MOST_TICKS and len(tried) >= 2:
         return tuple(tried)

@@ -7,9 +7,12 @@ which vanishes on paper; each colour comes with a marker of its own, for print w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from lemmata.lab.errors import OutputError, nearest
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
 __all__ = ["COLOURS", "INK", "MUTED", "PAPER", "SHADES", "VENUES", "Venue", "group_style", "rc", "venue_style"]
 
@@ -75,7 +78,7 @@ def group_style(group: int) -> tuple[str, str]:
     return COLOURS[group % len(COLOURS)], MARKERS[group % len(MARKERS)]
 
 
-def rc(venue: Venue) -> dict[str, Any]:
+def rc(venue: Venue) -> dict[RcKeyType, Any]:
     """Matplotlib's settings for a venue, whatever the user's own are.
 
     Fonts go into a PDF whole (type 42), as the venues ask, and letters into an SVG as paths, so

@@ -71,16 +71,14 @@ class Listing:
 def verdict_table(results: Sequence[Result]) -> Listing:
     """One line a prediction, then how many came out how, and why the open ones are open."""
     judged = [verdict for result in results for verdict in result.verdicts]
-    tally = ", ".join(
-        f"{n} {verdict}" for verdict in Verdict if (n := sum(j.verdict is verdict for j in judged))
-    )
+    tally = ", ".join(f"{n} {verdict}" for verdict in Verdict if (n := sum(j.verdict is verdict for j in judged)))
     changed = {setting(r.options.changes): None for r in results if r.options.changes}
     return Listing(
         header=("prediction", "verdict", "estimate", "95 % interval", "predicted", "seeds"),
         rows=tuple(_verdict_row(j) for j in judged),
         remarks=(
             "",
-            f"{count(len(judged), 'prediction')} judged: {tally}" if judged else "nothing to judge",
+            f"{count(len(judged), 'prediction')}: {tally}" if judged else "nothing to judge",
             *(f"not the registered constants: {words}" for words in changed),
             *(f"{j.id}: {j.reason}" for j in judged if j.reason),
         ),

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Mapping
 
 from lemmata.lab.claim import Options, Result
 from lemmata.lab.estimate import Estimate
+from lemmata.lab.trainee import Value
 
 __all__ = ["command", "count", "duration", "interval", "number", "setting"]
 
 
 def number(value: object) -> str:
-    """Up to four significant digits, with a true minus sign.
+    """Up to four significant digits, with a true minus sign; words stay as they are.
 
     >>> number(-0.66666), number(float("inf")), number(20.0), number("iid"), number(123456)
     ('−0.6667', '∞', '20', 'iid', '123456')
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        return _plain(value)
     if math.isnan(value):
         return "none"
     text = str(value) if isinstance(value, int) else f"{value:.4g}"
@@ -56,14 +58,13 @@ def duration(seconds: float) -> str:
     return f"{number(round(seconds / 3600, 1))} hours"
 
 
-def setting(changes: object) -> str:
+def setting(changes: Mapping[str, Value]) -> str:
     """Changed constants as one writes them.
 
     >>> setting({"beta": 1.5, "m": 200})
     'beta=1.5, m=200'
     """
-    items = changes.items() if hasattr(changes, "items") else ()
-    return ", ".join(f"{name}={_plain(value)}" for name, value in items)
+    return ", ".join(f"{name}={_plain(value)}" for name, value in changes.items())
 
 
 def command(verb: str, result: Result, *rest: str) -> str:

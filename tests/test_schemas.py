@@ -1,0 +1,92 @@
+"""What `--json` prints is what docs/schemas says."""
+
+import json
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator, ValidationError
+
+SCHEMAS = Path(__file__).parent.parent / "docs" / "schemas"
+QUICK = ["quadratic", "--quick", "--workers", "1"]
+
+CALLS = {
+    "check": [
+        ["check", *QUICK, "--json"],
+        ["check", "needy", "--json"],
+        ["check", *QUICK, "--seeds", "1", "--set", "noise=2", "--json"],
+    ],
+    "plan": [["plan", *QUICK, "--json"], ["plan", "needy", "icl", "--json"], ["plan", *QUICK, "--cells", "--json"]],
+    "table": [
+        ["table", "quadratic.floor", "--json"],
+        ["table", "quadratic.floor", "--json", "--seeds-apart"],
+    ],
+    "list": [["list", "--json"], ["list", "quadratic.floor", "--json"]],
+    "doctor": [["doctor", "--json"], ["doctor", "--store", "none", "--json"]],
+    "bench": [["bench", "--rounds", "1", "--json"]],
+}
+MEASURED = {
+    "rate": 900.0,
+    "naive_rate": 90.0,
+    "ratio": 10.0,
+    "ratio_lo": 9.0,
+    "ratio_hi": 11.0,
+    "share_of_peak": 0.3,
+    "sgemm_gflops": 60.0,
+    "rss_mb": 300.0,
+}
+
+
+def schema(name: str) -> Draft202012Validator:
+    return Draft202012Validator(json.loads((SCHEMAS / f"{name}.json").read_text()))
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """The measurement itself takes minutes; here it only says how often it was to be taken."""
+
+    def run(rounds, *, workers, compile, progress):
+        progress(rounds, rounds, 0.0)
+        return {"workloads": {"one-layer": MEASURED}, "machine": {"workers": 2}}
+
+    monkeypatch.setattr("lemmata.bench.run", run)
+
+
+@pytest.mark.parametrize("verb", CALLS)
+def test_a_verb_prints_one_object_of_its_schema(checked, bench, verb):
+    for args in CALLS[verb]:
+        schema(verb).validate(checked.run(*args).json)
+
+
+@pytest.mark.parametrize("verb", CALLS)
+def test_a_schema_is_one_and_refuses_what_lacks_a_key(checked, bench, verb):
+    validator = schema(verb)
+    Draft202012Validator.check_schema(validator.schema)
+    record = checked.run(*CALLS[verb][0]).json
+    for key in record:
+        with pytest.raises(ValidationError, match=f"'{key}' is a required property"):
+            validator.validate({k: v for k, v in record.items() if k != key})
+    with pytest.raises(ValidationError):
+        validator.validate(record | {"another": 1})
+
+
+def test_bench_for_reading(shell, bench):
+    out = shell.run("bench").out
+    assert "one-layer" in out and "10.0 times" in out and "30%" in out
+
+
+def test_every_verb_with_json_has_a_schema_and_a_line_in_the_docs(shell):
+    verbs = [verb for verb in shell.run("--help").out.split() if verb.isidentifier()]
+    with_json = {verb for verb in verbs if verb in CALLS}
+    assert with_json == {path.stem for path in SCHEMAS.glob("*.json")}
+    page = (SCHEMAS.parent / "schemas.md").read_text()
+    for verb in CALLS:
+        assert f"(schemas/{verb}.json)" in page
+
+
+def test_numbers_that_json_lacks_are_null(checked):
+    """One seed leaves an open interval, which is infinite in Python."""
+    record = checked.run("check", "quadratic.floor", "--quick", "--seeds", 1, "--json").json
+    assert [each["interval"][1] for each in record["verdicts"]] == [None, None]
+    rows = checked.run("table", "quadratic.floor", "--quick", "--seeds", 1, "--json").json["rows"]
+    assert {(row["lo"], row["hi"]) for row in rows} == {(None, None)}
+    schema("check").validate(record)
