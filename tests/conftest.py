@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from command_line import Shell, install
 
-from lemmata.lab.claim import Options, check
+from lemmata.lab.check import check
+from lemmata.lab.claim import Options
 
 PLUGINS = Path(__file__).parent / "plugins"
 

@@ -12,7 +12,8 @@ from typing import Any, final
 import numpy as np
 import pandas as pd
 
-from lemmata.lab.claim import Claim, Frames, Judgement, Options, Paper, Prediction, Result, Spread
+from lemmata.lab.check import Judgement, Result, Spread
+from lemmata.lab.claim import Claim, Frames, Options, Paper, Prediction
 from lemmata.lab.ensemble import Job, Snapshot
 from lemmata.lab.figure import Bars, Figure, Panel, Reference, Scatter, curves
 from lemmata.lab.grid import ByProfile, Experiment, product

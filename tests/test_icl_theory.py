@@ -1,4 +1,4 @@
-"""What the theory promises as plain functions: limits, bounds and errors; the oracle itself is in test_icl_oracle.py."""
+"""What the theory promises as plain functions: limits, bounds and errors (the oracle is in test_icl_oracle.py too)."""
 
 import math
 
@@ -25,7 +25,7 @@ def test_the_oracle_lies_between_half_and_all_of_the_prompts_without_the_pattern
 def test_the_oracle_falls_towards_all_of_the_prompts_without_the_pattern(alpha):
     curve = np.array([oracle(l, alpha) for l in range(300)])
     assert (np.diff(curve) <= 0).all() and curve[0] == 0.5
-    assert curve[-1] / (1 - alpha / 2) ** 299 == pytest.approx(1, abs=0.02)
+    assert curve[-1] / (1 - alpha / 2) ** 299 == pytest.approx(1, abs=0.03)
 
 
 @settings(deadline=None)
@@ -74,9 +74,8 @@ def test_the_share_of_tasks_of_theorem_1():
     assert math.ceil(task_share(6) * 30) == 14
 
 
-def test_the_two_stated_exponents_differ():
-    assert theory.ITERATIONS_SLIDES == pytest.approx(-2 / 3) and theory.ITERATIONS_POSTER == -1
-    assert theory.TRAIN_LENGTH == -1
+def test_the_exponents_are_those_of_the_sources():
+    assert (theory.ITERATIONS_SLIDES, theory.ITERATIONS_POSTER, theory.TRAIN_LENGTH) == (-2 / 3, -1.0, -1.0)
 
 
 @pytest.mark.parametrize(

@@ -327,6 +327,22 @@ def test_seeds_that_fall_between_the_same_checks_do_not_agree_exactly():
     assert mean.lo <= lo_SP[0, 2] < hi_SP[0, 2] <= mean.hi
 
 
+@pytest.mark.parametrize(("same", "weight"), [(8, 1.0), (7, 0.5625), (6, 0.25), (4, 0.0), (2, 0.0)])
+def test_rounding_is_shared_as_far_as_seeds_fall_into_one_interval(same, weight):
+    lo_S = np.where(np.arange(8) < same, 0.0, 1.0 + np.arange(8))
+    assert censored.shared_rounding(lo_S[:, None], lo_S[:, None] + 1)[0] == weight / 2
+
+
+def test_an_open_interval_has_no_rounding():
+    never = np.full((5, 1), np.inf)
+    assert censored.shared_rounding(np.zeros((5, 1)), never)[0] == 0.0
+    assert censored.shared_rounding(-never, np.zeros((5, 1)))[0] == 0.0
+
+
+def test_two_seeds_worlds_apart_are_open_and_not_an_overflow():
+    assert stats.geometric_t([1e-30, 1e30]).hi == np.inf
+
+
 def test_too_many_censored_points_forbid_a_verdict(rng):
     lo_SP, hi_SP = checked(times(rng, 6))
     hi_SP[:, ::3] = np.inf

@@ -45,6 +45,12 @@ class TextbookGPT(nn.Module):
         self.ln_f = nn.LayerNorm(width)
         self.read_out = nn.Linear(width, 1, bias=False)
 
+    def block(self, n: int) -> Block:
+        """One of the layers, counted from 0."""
+        found = self.blocks[n]
+        assert isinstance(found, Block)
+        return found
+
     def embed(self, prompt_BLC: Tensor) -> Tensor:
         """Tokens before the first layer."""
         x_BLD = self.read_in(prompt_BLC)

@@ -97,8 +97,7 @@ class Asked:
         )
 
     def _changes(self, claims: Sequence[Claim]) -> dict[str, Value]:
-        bases = [e.base for claim in claims for e in claim.experiments]
-        kinds = {f.name: type(f.default) for base in bases for f in fields(base)}
+        kinds = {name: kind for claim in claims for e in claim.experiments for name, kind in e.changeable().items()}
         changes: dict[str, Value] = {}
         for text in self.settings:
             name, sign, value = text.partition("=")

@@ -16,7 +16,8 @@ from lemmata.cli.output import say, say_damaged, to_json, write
 from lemmata.lab.errors import DataError, InputError
 
 if TYPE_CHECKING:
-    from lemmata.lab.claim import Claim, Options, Result
+    from lemmata.lab.check import Result
+    from lemmata.lab.claim import Claim, Options
     from lemmata.lab.store import Store
     from lemmata.lab.table import Table
 
@@ -127,7 +128,7 @@ def report(asked: Asked, names: Sequence[str], output: Path | None, force: bool)
       lemmata report icl --quick -o quick.html --force
     """
     from lemmata import registry
-    from lemmata.lab.claim import judge
+    from lemmata.lab.check import judge
     from lemmata.lab.store import Store
     from lemmata.show.output import check_output
     from lemmata.show.report import write_report
@@ -177,7 +178,7 @@ def network(asked: Asked, cell: str, output: Path, force: bool) -> None:
 
 def _stored(asked: Asked, claim: Claim) -> Result:
     """The claim as judged from the store, at the profile asked for or the largest there is."""
-    from lemmata.lab.claim import judge
+    from lemmata.lab.check import judge
     from lemmata.lab.store import Store
     from lemmata.show.words import command
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lemmata.lab.errors import InputError
 
 if TYPE_CHECKING:
-    from lemmata.lab.claim import Judgement
+    from lemmata.lab.check import Judgement
 
 __all__ = ["differences", "read_record", "to_record"]
 

@@ -25,11 +25,12 @@ import torch
 from torch import Tensor
 
 from lemmata.icl.data import Prompts
-from lemmata.icl.testing import TestSet, joined, outputs, rows
+from lemmata.icl.prompting import Prompting
+from lemmata.icl.testing import TestSet, check_test, joined, outputs, rows
 from lemmata.lab.ensemble import Snapshot
 from lemmata.lab.errors import InputError, nearest
 from lemmata.lab.losses import error
-from lemmata.lab.trainee import Measure, Row
+from lemmata.lab.trainee import Measure, Row, coordinate
 
 __all__ = ["CLASSICAL", "NETWORK", "Baselines", "predict"]
 
@@ -112,13 +113,17 @@ class Baselines(Measure):
 
     learners: tuple[str, ...] = (NETWORK, *CLASSICAL)
     lengths: tuple[int, ...] = (6, 10, 14, 20)
-    alphas: tuple[float, ...] = (0.6, 0.8)
+    alpha_test: tuple[float, ...] = coordinate((0.6, 0.8), "alpha' of the test prompts")
     prompts: int = 200
+
+    def validate(self, config: Prompting) -> None:
+        """Such prompts must exist."""
+        check_test(config, self.alpha_test, ())
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
         """Rows "error" at x = l, with the coordinates learner and alpha_test."""
         parts: list[list[list[Row]]] = []
-        for alpha in self.alphas:
+        for alpha in self.alpha_test:
             longest = TestSet(l=max(self.lengths), alpha=alpha, prompts=self.prompts).ensemble(snapshot)
             for l in self.lengths:
                 prompts = longest.first(l)

@@ -20,15 +20,16 @@ Shapes: E members, B prompts, L = l + 1 columns of which the last is the query, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Sequence, final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lemmata.lab.errors import ConstantError
-from lemmata.lab.patterns import mixtures, orthonormal
+from lemmata.lab.patterns import check_mixtures, mixtures, orthonormal
 
 __all__ = ["CONTROLS", "TASK_SETS", "Prompts", "Shift", "draw", "exact_count", "fill", "stack", "task_set", "unseen"]
 
@@ -92,66 +93,78 @@ def exact_count(alpha: float, l: int) -> int:
 @final
 @dataclass(frozen=True)
 class Prompts:
-    """Prompts in pattern coordinates: column s of a prompt is sum_c coef[c, s] * axis[index[c, s]], c = 0, 1, 2.
+    """Prompts in pattern coordinates: column s is beta axis[idr] + noise axis[idi] + label q; the query has label 0.
 
-    index_EB3L: which axis: an IDR pattern (0 .. M1-1), an IDI pattern (M1 .. V-1), the label direction (V).
-    coef_EB3L: how much of it: beta, beta kappa, y (0 for the query).
-    target_EB: the query's label, +-1.
-    axis_EVD: what the V pattern axes are in the coordinates of training (D = V there), None where they are the same.
+    idr_EBL, idi_EBL: which of the V pattern axes, an IDR one (0 .. M1-1) and an IDI one (M1 .. V-1).
+    noise_EBL: beta kappa. label_EBL: y. target_EB: the query's label, +-1. beta_E: the norm of each member's patterns.
+    axis_EVD: what the V axes are in the coordinates of training (D = V there), None where they are the same.
     """
 
-    index_EB3L: Tensor
-    coef_EB3L: Tensor
+    idr_EBL: Tensor
+    idi_EBL: Tensor
+    noise_EBL: Tensor
+    label_EBL: Tensor
     target_EB: Tensor
+    beta_E: Tensor
     axis_EVD: Tensor | None = None
 
     @classmethod
     def empty(cls, E: int, B: int, l: int) -> Prompts:
         """Memory for prompts, to be written by `fill`."""
-        index_EB3L = torch.empty(E, B, 3, l + 1, dtype=torch.int64)
-        return cls(index_EB3L, torch.empty(E, B, 3, l + 1), torch.empty(E, B))
+        integers = (torch.empty(E, B, l + 1, dtype=torch.int64) for _ in range(2))
+        numbers = (torch.empty(E, B, l + 1) for _ in range(2))
+        return cls(*integers, *numbers, torch.empty(E, B), torch.empty(E))
 
     @property
     def length(self) -> int:
         """Number of examples l."""
-        return self.index_EB3L.shape[-1] - 1
+        return self.idr_EBL.shape[-1] - 1
 
     def first(self, l: int) -> Prompts:
         """The same prompts with their first l examples only."""
         if l == self.length:
             return self
         keep = [*range(l), self.length]
-        return Prompts(self.index_EB3L[..., keep], self.coef_EB3L[..., keep], self.target_EB, self.axis_EVD)
+        return self._each(lambda t: t[..., keep] if t.dim() == 3 else t)
 
     def columns(self, V: int) -> Tensor:
         """The columns multiplied out, (x; y), as prompt_EBLD with D = V + 1: the textbook form of the same prompts.
+
+        `V` is the number of the prompts' own pattern axes.
 
         >>> prompts = draw(np.random.default_rng(0), 2, 4, alpha=0.8, kappa=0.5, beta=1.0, tasks=task_set("all", 6))
         >>> prompts.columns(30).shape
         torch.Size([1, 2, 5, 31])
         """
-        E, B, _, L = self.index_EB3L.shape
-        axes_EBLV = self.coef_EB3L.new_zeros(E, B, L, V + 1)
-        axes_EBLV.scatter_add_(3, self.index_EB3L.transpose(2, 3), self.coef_EB3L.transpose(2, 3))
-        if self.axis_EVD is None:
-            return axes_EBLV
-        x_EBLD = torch.einsum("eblv,evd->ebld", axes_EBLV[..., :V], self.axis_EVD)
-        return torch.cat([x_EBLD, axes_EBLV[..., V:]], -1)
+        x_EBLV = self.noise_EBL.new_zeros(*self.idr_EBL.shape, V)
+        x_EBLV.scatter_(3, self.idi_EBL.unsqueeze(-1), self.noise_EBL.unsqueeze(-1))
+        relevant_EBL1 = self.beta_E.view(-1, 1, 1, 1).expand(*self.idr_EBL.shape, 1)
+        x_EBLV.scatter_(3, self.idr_EBL.unsqueeze(-1), relevant_EBL1)
+        x_EBLD = x_EBLV if self.axis_EVD is None else torch.einsum("eblv,evd->ebld", x_EBLV, self.axis_EVD)
+        return torch.cat([x_EBLD, self.label_EBL.unsqueeze(-1)], -1)
 
     def member(self, e: int) -> Prompts:
         """The prompts of one member, sharing memory."""
-        axis = None if self.axis_EVD is None else self.axis_EVD[e : e + 1]
-        return Prompts(self.index_EB3L[e : e + 1], self.coef_EB3L[e : e + 1], self.target_EB[e : e + 1], axis)
+        return replace(self._each(lambda t: t[e : e + 1]), axis_EVD=None if self.axis_EVD is None else self.axis_EVD[e : e + 1])
 
     def split(self, size: int) -> list[Prompts]:
         """Consecutive batches of `size` prompts, sharing memory."""
-        parts = (self.index_EB3L.split(size, 1), self.coef_EB3L.split(size, 1), self.target_EB.split(size, 1))
-        return [Prompts(*part, self.axis_EVD) for part in zip(*parts, strict=True)]
+        starts = range(0, self.idr_EBL.shape[1], size)
+        return [self._each(lambda t, at=at: t[:, at : at + size] if t.dim() > 1 else t) for at in starts]
+
+    def on(self, axis_EVD: Tensor) -> Prompts:
+        """The same prompts on other patterns."""
+        return replace(self, axis_EVD=axis_EVD)
 
     def to(self, device: str | torch.device) -> Prompts:
         """The same on another device."""
         axis = None if self.axis_EVD is None else self.axis_EVD.to(device)
-        return Prompts(self.index_EB3L.to(device), self.coef_EB3L.to(device), self.target_EB.to(device), axis)
+        return replace(self._each(lambda t: t.to(device)), axis_EVD=axis)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Prompts:
+        """Every tensor but the axes changed in the same way."""
+        parts = (self.idr_EBL, self.idi_EBL, self.noise_EBL, self.label_EBL, self.target_EB, self.beta_E)
+        return Prompts(*(change(part) for part in parts), self.axis_EVD)
 
 
 def draw(
@@ -194,57 +207,54 @@ def fill(
     Raises:
         ConstantError: the prompt length cannot hold the exact counts.
     """
-    index_B3L, coef_B3L = prompts.index_EB3L[0].numpy(), prompts.coef_EB3L[0].numpy()
-    count, _, L = index_B3L.shape
-    # The role of a column: 0 for mu_a, 1 for mu_b, 2 .. M1-1 for the other patterns.
-    role_BL = (_exact_roles if sampler == "exact" else _iid_roles)(rng, count, L - 1, alpha, M1)
-    pattern_of_role = np.stack([[a, b, *(i for i in range(M1) if i not in (a, b))] for a, b in tasks])
+    idr_BL, idi_BL, noise_BL, label_BL = (
+        part[0].numpy() for part in (prompts.idr_EBL, prompts.idi_EBL, prompts.noise_EBL, prompts.label_EBL)
+    )
+    count, L = idr_BL.shape
+    # One 64-bit word a column, half of it for the role: 0 for mu_a, 1 for mu_b, 2 .. M1-1 for the other patterns. What
+    # follows is byte-sized until it is written: drawing is a seventh of a training step.
+    bits_2BL = rng.integers(0, 2**64, count * L, dtype=np.uint64).view(np.uint32).reshape(2, count, L)
+    role_BL = (_exact_roles if sampler == "exact" else _iid_roles)(rng, bits_2BL[0], alpha, M1)
+    pattern_of_role = np.array([[a, b, *(i for i in range(M1) if i not in (a, b))] for a, b in tasks], dtype=np.uint8)
     task_B1 = rng.integers(0, len(tasks), (count, 1), dtype=np.uint16)
-    # One draw for the irrelevant pattern and for the coin that labels the patterns outside the task.
-    idi_and_coin_BL = _integers(rng, 2 * M2, role_BL.shape)
+    idr_BL[...] = np.take(pattern_of_role, role_BL + np.uint16(M1) * task_B1)
 
-    # Everything below is byte-sized until the last moment: this function is a sixth of a training step.
-    index_B3L[:, 0] = np.take(pattern_of_role, role_BL + np.uint16(M1) * task_B1)
-    np.add(idi_and_coin_BL >> 1, M1, out=index_B3L[:, 1], casting="unsafe")
-    index_B3L[:, 2] = M1 + M2
+    # The other half, as u in [0, 1), times 2 M2: the whole part is an irrelevant pattern and a coin, the rest is kappa.
+    parts_BL = bits_2BL[1] * np.uint64(2 * M2)
+    idi_and_coin_BL = (parts_BL >> np.uint64(32)).astype(np.uint8)
+    np.add(idi_and_coin_BL >> 1, M1, out=idi_BL, casting="unsafe")
+    noise_BL[...] = parts_BL.astype(np.uint32).view(np.int32)
+    noise_BL *= np.float32(kappa * beta / 2**31)
+    prompts.beta_E.fill_(beta)
 
-    coef_B3L[:, 0] = beta
-    kappa_BL = rng.random(role_BL.shape, dtype=np.float32)
-    kappa_BL -= np.float32(0.5)
-    np.multiply(kappa_BL, np.float32(2 * kappa * beta), out=coef_B3L[:, 1])
-    label_of = np.array([1, -1] + [1] * (M1 - 2) + [1, -1] + [-1] * (M1 - 2), dtype=np.float32)
-    coef_B3L[:, 2] = np.take(label_of, role_BL + M1 * (idi_and_coin_BL & 1))
-    prompts.target_EB[0] = prompts.coef_EB3L[0, :, 2, -1]
-    coef_B3L[:, 2, -1] = 0
+    # The coin is the label of the patterns outside the task.
+    label_of = np.array([1, -1] + [1] * (M1 - 2) + [1, -1] + [-1] * (M1 - 2), dtype=np.int8)
+    label_BL[...] = np.take(label_of, role_BL + np.uint8(M1) * (idi_and_coin_BL & 1))
+    prompts.target_EB[0] = prompts.label_EBL[0, :, -1]
+    label_BL[:, -1] = 0
 
 
-def _iid_roles(rng: np.random.Generator, count: int, l: int, alpha: float, M1: int) -> np.ndarray:
+def _iid_roles(rng: np.random.Generator, bits_BL: np.ndarray, alpha: float, M1: int) -> np.ndarray:
     """Independent examples: mu_a and mu_b have alpha/2 each, the M1 - 2 others share 1 - alpha; the query is last."""
-    u_BL = rng.random((count, l + 1), dtype=np.float32)
-    u_BL[:, l] *= alpha
     ends = [alpha / 2, *(alpha + (1 - alpha) * i / (M1 - 2) for i in range(M1 - 2))]
-    role_BL = np.zeros(u_BL.shape, dtype=np.uint8)
-    for end in ends:
-        role_BL += (u_BL >= np.float32(end)).view(np.uint8)
+    role_BL = np.zeros(bits_BL.shape, dtype=np.uint8)
+    for end in (round(2**32 * e) for e in ends):
+        if end < 2**32:
+            role_BL += (bits_BL >= np.uint32(end)).view(np.uint8)
+    role_BL[:, -1] = bits_BL[:, -1] >> np.uint32(31)
     return role_BL
 
 
-def _exact_roles(rng: np.random.Generator, count: int, l: int, alpha: float, M1: int) -> np.ndarray:
+def _exact_roles(rng: np.random.Generator, bits_BL: np.ndarray, alpha: float, M1: int) -> np.ndarray:
     """Exact counts of mu_a and mu_b in random order, the others uniform; the query is last."""
+    l = bits_BL.shape[1] - 1
     same = exact_count(alpha, l)
-    role_BL = np.zeros((count, l + 1), dtype=np.uint8)
+    role_BL = np.zeros(bits_BL.shape, dtype=np.uint8)
     role_BL[:, same : 2 * same] = 1
-    role_BL[:, 2 * same : l] = 2 + _integers(rng, M1 - 2, (count, l - 2 * same))
+    role_BL[:, 2 * same : l] = 2 + ((bits_BL[:, 2 * same : l] * np.uint64(M1 - 2)) >> np.uint64(32)).astype(np.uint8)
     role_BL[:, :l] = rng.permuted(role_BL[:, :l], axis=1)
-    role_BL[:, l] = _integers(rng, 2, (count,))
+    role_BL[:, l] = bits_BL[:, l] >> np.uint32(31)
     return role_BL
-
-
-def _integers(rng: np.random.Generator, end: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Uniform on 0 .. end - 1 to within 2^-24, in half the time of `rng.integers`."""
-    u = rng.random(shape, dtype=np.float32)
-    u *= np.float32(end)
-    return np.minimum(u.astype(np.uint8), np.uint8(end - 1))
 
 
 @final
@@ -256,6 +266,14 @@ class Shift:
     M2: int
     S_1: float
     M1_test: int = 3
+
+    def check(self) -> None:
+        """Refuse an S_1 that no M1' orthonormal patterns have.
+
+        Raises:
+            InputError: the message names the largest |S_1|.
+        """
+        check_mixtures(self.M1_test, self.M1, self.S_1)
 
     def axes(self, rng: np.random.Generator) -> Tensor:
         """The M1' + M2 test patterns in the coordinates of training, axis_VD; drawn anew from `rng`.
@@ -274,6 +292,7 @@ class Shift:
 
 def stack(members: Sequence[Prompts]) -> Prompts:
     """The prompts of several members as one ensemble's."""
-    parts = zip(*((p.index_EB3L, p.coef_EB3L, p.target_EB) for p in members), strict=True)
+    names = [f.name for f in fields(Prompts) if f.name != "axis_EVD"]
+    parts = [torch.cat([getattr(p, name) for p in members]) for name in names]
     axes = [p.axis_EVD for p in members if p.axis_EVD is not None]
-    return Prompts(*(torch.cat(part) for part in parts), torch.cat(axes) if axes else None)
+    return Prompts(*parts, torch.cat(axes) if axes else None)

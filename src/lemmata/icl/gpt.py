@@ -45,7 +45,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lemmata.icl.data import Prompts
+from lemmata.icl.data import TASK_SETS, Prompts
 from lemmata.icl.prompting import Prompting, training_draws
 from lemmata.lab.ensemble import Adam, Job, Params, Phase
 from lemmata.lab.errors import ConstantError
@@ -76,7 +76,7 @@ def forward(params: Params, prompts: Prompts) -> Tensor:
     torch.Size([1, 5])
     """
     layer, x_EBLD = layer_inputs(params, prompts)[-1]
-    x_EBD = _query_mlp(layer, _query_attend(layer, x_EBLD))
+    x_EBD = _mlp(layer, _query_attend(layer, x_EBLD))
     # Sums rather than a product with a vector, whose last bits depend on how many members there are.
     normed_EBD = _norm(x_EBD) * params["gain_F"].unsqueeze(1) + params["shift_F"].unsqueeze(1)
     return (normed_EBD * params["w_out"].unsqueeze(1)).sum(-1)
@@ -85,7 +85,7 @@ def forward(params: Params, prompts: Prompts) -> Tensor:
 def read_in(params: Params, prompts: Prompts) -> Tensor:
     """The columns as tokens, x_EBLD."""
     W_in_EVD = params["W_in"]
-    E, B, _, L = prompts.index_EB3L.shape
+    E, B, L = prompts.idr_EBL.shape
     V = W_in_EVD.shape[1] - 1 if prompts.axis_EVD is None else prompts.axis_EVD.shape[1]
     x_EBLD = (prompts.columns(V).view(E, B * L, -1) @ W_in_EVD).view(E, B, L, -1)
     if "W_pos" not in params:
@@ -107,7 +107,7 @@ def layer_inputs(params: Params, prompts: Prompts) -> list[tuple[Params, Tensor]
     mask_NLL = (params["causal"].view(E, 1, 1, 1) * later_LL).expand(E, B, L, L).reshape(E * B, L, L)
     inputs = [(layers[0], x_EBLD)]
     for here, following in pairwise(layers):
-        x_EBLD = _mlp(here, _attend(here, x_EBLD, mask_NLL))
+        x_EBLD = _mlp(here, _attend(here, x_EBLD, mask_NLL)).view(E, B, L, -1)
         inputs.append((following, x_EBLD))
     return inputs
 
@@ -119,7 +119,7 @@ def _layers(params: Params) -> list[Params]:
 
 
 def _attend(layer: Params, x_EBLD: Tensor, mask_NLL: Tensor) -> Tensor:
-    """The residual stream after every column has attended; N = E B prompts."""
+    """The residual stream after every column has attended, x_ETD; N = E B prompts."""
     E, B, L, D = x_EBLD.shape
     _, _, H, K = layer["b_QKV"].shape
     x_ETD = x_EBLD.view(E, B * L, D)
@@ -130,7 +130,7 @@ def _attend(layer: Params, x_EBLD: Tensor, mask_NLL: Tensor) -> Tensor:
     for q_NLK, k_NLK, v_NLK, W_EKD in zip(head_NLK[:H], head_NLK[H : 2 * H], head_NLK[2 * H :], W_O_EKD, strict=True):
         attn_NLL = torch.baddbmm(mask_NLL, q_NLK, k_NLK.transpose(1, 2), alpha=K**-0.5).softmax(-1)
         x_ETD = torch.baddbmm(x_ETD, (attn_NLL @ v_NLK).view(E, B * L, K), W_EKD)
-    return (x_ETD + layer["b_O"].unsqueeze(1)).view(E, B, L, D)
+    return x_ETD + layer["b_O"].unsqueeze(1)
 
 
 def query_attention(layer: Params, x_EBLD: Tensor) -> Tensor:
@@ -161,14 +161,8 @@ def _heads(layer: Params) -> tuple[Tensor, Tensor]:
     return W_EDC.view(layer["W_QKV"].shape), b_E1C.view(layer["b_QKV"].shape)
 
 
-def _mlp(layer: Params, x_EBLD: Tensor) -> Tensor:
-    """The residual stream after the MLP."""
-    E, B, L, D = x_EBLD.shape
-    return _query_mlp(layer, x_EBLD.view(E, B * L, D)).view(E, B, L, D)
-
-
-def _query_mlp(layer: Params, x_ETD: Tensor) -> Tensor:
-    """The same for tokens without column structure."""
+def _mlp(layer: Params, x_ETD: Tensor) -> Tensor:
+    """The residual stream after the MLP, token by token."""
     W_EDM, b_E1M = _after_norm(layer["gain_M"], layer["shift_M"], layer["W_fc"], layer["b_fc"])
     hidden_ETM = F.gelu(torch.baddbmm(b_E1M, _norm(x_ETD), W_EDM))
     return torch.baddbmm(x_ETD, hidden_ETM, layer["W_proj"]) + layer["b_proj"].unsqueeze(1)
@@ -218,16 +212,21 @@ def initial(rng: np.random.Generator, *, V: int, S: int, N: int, H: int, D: int,
 @final
 @dataclass(frozen=True, kw_only=True)
 class SmallGPT(Prompting):
-    """The small GPT-2 trained by Adam on the hinge loss; members with and without causal attention train together."""
+    """The small GPT-2 trained by Adam on the hinge loss; members with and without causal attention train together.
+
+    It trains on all tasks unless told otherwise: where (a, b) is trained and (b, a) is not, a deep network can learn to
+    answer from which two patterns fill the prompt, without its labels, and then errs on (b, a).
+    """
 
     kind: ClassVar[str] = "icl.gpt"
     version: ClassVar[int] = 1
 
-    lr: float = constant(1e-3, "learning rate of Adam", origin="chosen", room="training", low=0)
-    steps: int = constant(600, "gradient steps T", origin="chosen", room="training", low=0, shape=True)
+    lr: float = constant(3e-4, "learning rate of Adam", origin="chosen", room="training", low=0)
+    steps: int = constant(800, "gradient steps T", origin="chosen", room="training", low=0, shape=True)
     l_min: int = constant(
         2, "shortest training prompt, 0: all of l_tr", origin="chosen", room="data", low=0, shape=True
     )
+    tasks: str = constant("all", "training tasks T_tr", origin="chosen", room="data", choices=TASK_SETS)
     B: int = constant(64, "prompts in a batch", origin="chosen", room="data", low=1, shape=True)
     n_layer: int = constant(3, "layers", origin="given", room="network", low=1, shape=True)
     n_head: int = constant(2, "attention heads in a layer", origin="given", room="network", low=1, shape=True)
@@ -259,7 +258,7 @@ class SmallGPT(Prompting):
         """The fewest operations of all steps: forward, and twice that backward."""
         D, L = self.width, 1 + (self.l_tr + (self.l_min or self.l_tr)) / 2
         column = 12 * D * D + 2 * L * D
-        query = 13 * D * D + 2 * L * self.n_head * D
+        query = 12 * D * D + 2 * L * self.n_head * D
         return 6.0 * self.steps * self.B * (3 * L * D + (self.n_layer - 1) * L * column + query)
 
     @classmethod

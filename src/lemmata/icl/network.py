@@ -11,7 +11,7 @@
 
 Three savings, exact over whole trajectories (tests/test_icl_network.py, against the textbook form in tests/textbook.py):
 only the query column attends, so W_K^T W_Q p_query is formed once; W_O W_V is multiplied before it meets a prompt; and a
-column is three coordinates on the pattern axes, so a score is three look-ups and pooling is three additions, where the
+column is three coordinates on the pattern axes, so a score is two look-ups and pooling is two additions, where the
 textbook multiplies 60 x 60 matrices with every column. The rows of W_Q and W_K beyond D stay 0 and are left out.
 
 Shapes: E members, B prompts, L = l + 1 columns, V pattern axes, D = V + 1, H hidden width, M neurons.
@@ -39,24 +39,18 @@ __all__ = ["OneLayer", "OneLayerJob", "attention", "forward", "initial", "output
 
 def attention(params: Params, prompts: Prompts) -> Tensor:
     """Attention of the query on every column, attn_EBL; the query itself is the last."""
-    query_EBD = _query(prompts, params["W_Q"].shape[-1])
-    key_EDD = params["W_K"].transpose(1, 2) @ params["W_Q"]
-    u_EBD = query_EBD @ key_EDD.transpose(1, 2)
-    # A score is u . p_s, and p_s is three coordinates: three look-ups in u, seen from the prompt's own axes.
-    u_EBV = _from_axes(u_EBD, prompts.axis_EVD)
-    E, B, _, L = prompts.index_EB3L.shape
-    parts_EB3L = u_EBV.gather(2, prompts.index_EB3L.view(E, B, 3 * L)).view(E, B, 3, L)
-    return (parts_EB3L * prompts.coef_EB3L).sum(2).softmax(-1)
+    return _dot(_query_key(params, prompts), *_planes(prompts)).softmax(-1)
 
 
 def pool(params: Params, prompts: Prompts) -> Tensor:
     """The columns averaged with the query's attention, sum_s p_s attn_s, as pooled_EBD."""
-    attn_EBL = attention(params, prompts)
-    E, B, _, L = prompts.index_EB3L.shape
-    weight_EBN = (attn_EBL.unsqueeze(2) * prompts.coef_EB3L).view(E, B, 3 * L)
-    V = params["W_Q"].shape[-1] if prompts.axis_EVD is None else prompts.axis_EVD.shape[1] + 1
-    pooled_EBV = weight_EBN.new_zeros(E, B, V).scatter_add(2, prompts.index_EB3L.view(E, B, 3 * L), weight_EBN)
-    return _to_axes(pooled_EBV, prompts.axis_EVD)
+    pooled_EBV: Tensor = _Pool.apply(_query_key(params, prompts), *_planes(prompts))  # pyright: ignore[reportAssignmentType]
+    return _to_training(pooled_EBV, prompts.axis_EVD)
+
+
+def readout(params: Params, pooled_EBD: Tensor) -> Tensor:
+    """a^T relu(W_O W_V p) of what the attention pooled, output_EB."""
+    return _Readout.apply(pooled_EBD, params["W_O"] @ params["W_V"], params["a"])  # pyright: ignore[reportReturnType]
 
 
 def forward(params: Params, prompts: Prompts) -> Tensor:
@@ -64,9 +58,71 @@ def forward(params: Params, prompts: Prompts) -> Tensor:
     return readout(params, pool(params, prompts))
 
 
-def readout(params: Params, pooled_EBD: Tensor) -> Tensor:
-    """a^T relu(W_O W_V p) of what the attention pooled, output_EB."""
-    return _Readout.apply(pooled_EBD, params["W_O"] @ params["W_V"], params["a"])  # pyright: ignore[reportReturnType]
+def _query_key(params: Params, prompts: Prompts) -> Tensor:
+    """u = W_K^T W_Q p_query, seen from the prompts' own axes: a column's score is its inner product with it."""
+    key_EDD = params["W_Q"].transpose(1, 2) @ params["W_K"]
+    u_EBD = _query(prompts, params["W_Q"].shape[-1]) @ key_EDD
+    if prompts.axis_EVD is None:
+        return u_EBD
+    return torch.cat([u_EBD[..., :-1] @ prompts.axis_EVD.transpose(1, 2), u_EBD[..., -1:]], -1)
+
+
+def _to_training(t_EBV: Tensor, axis_EVD: Tensor | None) -> Tensor:
+    """From coordinates on the prompts' own axes to those of training; the label's coordinate is the last in both."""
+    return t_EBV if axis_EVD is None else torch.cat([t_EBV[..., :-1] @ axis_EVD, t_EBV[..., -1:]], -1)
+
+
+def _query(prompts: Prompts, D: int) -> Tensor:
+    """The query column multiplied out, query_EBD."""
+    V = D if prompts.axis_EVD is None else prompts.axis_EVD.shape[1] + 1
+    relevant_EB1 = prompts.beta_E.view(-1, 1, 1).expand(*prompts.target_EB.shape, 1)
+    query_EBV = prompts.noise_EBL.new_zeros(*prompts.target_EB.shape, V)
+    query_EBV.scatter_(2, prompts.idr_EBL[..., -1:], relevant_EB1)
+    query_EBV.scatter_(2, prompts.idi_EBL[..., -1:], prompts.noise_EBL[..., -1:])
+    return _to_training(query_EBV, prompts.axis_EVD)
+
+
+def _planes(prompts: Prompts) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The coordinates of the columns: two axes, and how much of each and of the label."""
+    return prompts.idr_EBL, prompts.idi_EBL, prompts.beta_E.view(-1, 1, 1), prompts.noise_EBL, prompts.label_EBL
+
+
+def _dot(t_EBV: Tensor, idr_EBL: Tensor, idi_EBL: Tensor, beta_E11: Tensor, noise_EBL: Tensor, label_EBL: Tensor) -> Tensor:
+    """Inner product of every column with a vector a prompt: two look-ups and a product."""
+    relevant_EBL = t_EBV.gather(2, idr_EBL).mul_(beta_E11)
+    return relevant_EBL.addcmul_(t_EBV.gather(2, idi_EBL), noise_EBL).addcmul_(t_EBV[..., -1:], label_EBL)
+
+
+def _mix(
+    weight_EBL: Tensor, idr_EBL: Tensor, idi_EBL: Tensor, beta_E11: Tensor, noise_EBL: Tensor, label_EBL: Tensor, V: int
+) -> Tensor:
+    """Sum of the columns with a weight each, mixed_EBV with the label last: the adjoint of `_dot`."""
+    mixed_EBV = weight_EBL.new_zeros(*weight_EBL.shape[:2], V)
+    mixed_EBV.scatter_add_(2, idr_EBL, weight_EBL * beta_E11).scatter_add_(2, idi_EBL, weight_EBL * noise_EBL)
+    mixed_EBV[..., -1] = (weight_EBL * label_EBL).sum(-1)
+    return mixed_EBV
+
+
+class _Pool(torch.autograd.Function):
+    """Columns averaged with the softmax of their inner products with u, as a function of u.
+
+    `_dot` and `_mix` are adjoint, so the backward pass is made of the same two: through the average by `_dot`, through
+    the softmax, through the scores by `_mix`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, u_EBV: Tensor, *planes: Tensor) -> Tensor:
+        attn_EBL = _dot(u_EBV, *planes).softmax(-1)
+        ctx.save_for_backward(attn_EBL, *planes)
+        return _mix(attn_EBL, *planes, V=u_EBV.shape[-1])
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (grad_EBV,) = grad_outputs
+        attn_EBL, *planes = ctx.saved_tensors
+        weighted_EBL = attn_EBL * _dot(grad_EBV, *planes)
+        score_EBL = weighted_EBL - attn_EBL * weighted_EBL.sum(-1, keepdim=True)
+        return _mix(score_EBL, *planes, V=grad_EBV.shape[-1]), *[None] * len(planes)
 
 
 class _Readout(torch.autograd.Function):
@@ -84,31 +140,12 @@ class _Readout(torch.autograd.Function):
         return (point_EBD * slope_EBD).sum(-1)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         point_EBD, row_EMD, a_EM, mask_EBM, slope_EBD = ctx.saved_tensors
         grad_EB1 = grad_outputs[0].unsqueeze(-1)
         moved_EMD = mask_EBM.transpose(1, 2) @ (grad_EB1 * point_EBD)
-        return grad_EB1 * slope_EBD, a_EM.unsqueeze(-1) * moved_EMD, (row_EMD * moved_EMD).sum(-1)
-
-
-def _query(prompts: Prompts, D: int) -> Tensor:
-    """The query column multiplied out, query_EBD."""
-    V = D if prompts.axis_EVD is None else prompts.axis_EVD.shape[1] + 1
-    index_EB3, coef_EB3 = prompts.index_EB3L[..., -1], prompts.coef_EB3L[..., -1]
-    query_EBV = coef_EB3.new_zeros(*coef_EB3.shape[:2], V).scatter_add(2, index_EB3, coef_EB3)
-    return _to_axes(query_EBV, prompts.axis_EVD)
-
-
-def _to_axes(t_EBV: Tensor, axis_EVD: Tensor | None) -> Tensor:
-    """From coordinates on the prompts' own patterns to those of training; the label's coordinate is the last in both."""
-    return t_EBV if axis_EVD is None else torch.cat([t_EBV[..., :-1] @ axis_EVD, t_EBV[..., -1:]], -1)
-
-
-def _from_axes(t_EBD: Tensor, axis_EVD: Tensor | None) -> Tensor:
-    """Inner products with the prompts' own patterns, of a vector in the coordinates of training."""
-    if axis_EVD is None:
-        return t_EBD
-    return torch.cat([t_EBD[..., :-1] @ axis_EVD.transpose(1, 2), t_EBD[..., -1:]], -1)
+        signs_EM = (row_EMD * moved_EMD).sum(-1) if ctx.needs_input_grad[2] else None
+        return grad_EB1 * slope_EBD, a_EM.unsqueeze(-1) * moved_EMD, signs_EM
 
 
 def output_signs(m: int) -> Tensor:

@@ -20,11 +20,12 @@ from torch import Tensor
 
 from lemmata.icl.data import Prompts
 from lemmata.icl.network import attention, pool, readout
-from lemmata.icl.testing import TestSet, joined, rows
+from lemmata.icl.prompting import Prompting
+from lemmata.icl.testing import TestSet, check_test, joined, rows
 from lemmata.lab.ensemble import Params, Snapshot
 from lemmata.lab.losses import error, hinge
 from lemmata.lab.streams import stream
-from lemmata.lab.trainee import Measure, Row
+from lemmata.lab.trainee import Measure, Row, coordinate
 
 __all__ = ["AttentionGrowth", "Neurons", "Pruning", "gap", "row_norms", "same_pattern_mass", "value_rows"]
 
@@ -38,7 +39,7 @@ def same_pattern_mass(attn_EBL: Tensor, prompts: Prompts) -> Tensor:
     >>> bool(0 < same_pattern_mass(icl.attention(net.params, prompts), prompts) < 1)
     True
     """
-    idr_EBL = prompts.index_EB3L[:, :, 0]
+    idr_EBL = prompts.idr_EBL
     return (attn_EBL * (idr_EBL == idr_EBL[..., -1:])).sum(-1).mean(-1)
 
 
@@ -94,7 +95,7 @@ class AttentionGrowth(Measure):
         config, step = snapshot.configs[0], snapshot.step
         V = config.M1 + config.M2
         query_EBD = prompts.first(0).columns(V)[:, :, 0]
-        pattern_EB = prompts.index_EB3L[:, :, 0, -1]
+        pattern_EB = prompts.idr_EBL[..., -1]
         parts = [rows("attention_same", step, same_pattern_mass(attention(snapshot.params, prompts), prompts))]
         for name in ("W_Q", "W_K"):
             moved_EBD = query_EBD @ snapshot.params[name].transpose(1, 2)
@@ -197,10 +198,14 @@ class Pruning(Measure):
     name: ClassVar[str] = "pruning"
 
     shares: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-    alphas: tuple[float, ...] = (0.6, 0.8, 1.0)
+    alpha_test: tuple[float, ...] = coordinate((0.6, 0.8, 1.0), "alpha' of the test prompts")
     lengths: tuple[int, ...] = (10, 20)
-    S_1: float = 1.2
+    S_1: float = coordinate(1.2, "coefficient sum of the out-of-domain patterns")
     prompts: int = 4096
+
+    def validate(self, config: Prompting) -> None:
+        """Out-of-domain patterns of this S_1 must exist."""
+        check_test(config, self.alpha_test, (self.S_1,))
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
         """Rows "error" and "hinge" at x = share pruned, by policy, alpha_test and l; policy "small" prunes those below
@@ -218,7 +223,7 @@ class Pruning(Measure):
         cuts = [(policy, share * every_E.double(), round(share * M) * every_E) for policy in ranks for share in self.shares]
         cuts.append(("small", small_E.double() / M, small_E))
         parts: list[list[list[Row]]] = []
-        for alpha in self.alphas:
+        for alpha in self.alpha_test:
             test = TestSet(l=max(self.lengths), alpha=alpha, prompts=self.prompts, S_1=self.S_1)
             prompts = test.ensemble(snapshot)
             for l in self.lengths:

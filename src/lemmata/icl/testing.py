@@ -16,9 +16,10 @@ from torch import Tensor
 from lemmata.icl.data import Prompts, Shift, draw, stack, task_set, unseen
 from lemmata.icl.prompting import Prompting
 from lemmata.lab.ensemble import Snapshot
+from lemmata.lab.errors import ConstantError
 from lemmata.lab.losses import error, hinge
 from lemmata.lab.streams import stream
-from lemmata.lab.trainee import Measure, Row
+from lemmata.lab.trainee import Measure, Row, coordinate
 
 __all__ = ["ErrorCurve", "FirstPassage", "TestSet", "outputs", "rows"]
 
@@ -60,12 +61,25 @@ class TestSet:
             M1=M1,
             M2=config.M2,
         )
-        return Prompts(drawn.index_EB3L, drawn.coef_EB3L, drawn.target_EB, axis_EVD)
+        return drawn if axis_EVD is None else drawn.on(axis_EVD)
 
     def ensemble(self, snapshot: Snapshot) -> Prompts:
         """The prompts of every member of a snapshot."""
         members = [self.member(config, seed) for config, seed in zip(snapshot.configs, snapshot.seeds, strict=True)]
         return stack(members).to(snapshot.device)
+
+
+def check_test(config: Prompting, alphas: Sequence[float], sums: Sequence[float]) -> None:
+    """Refuse test prompts that cannot be drawn.
+
+    Raises:
+        ConstantError: an alpha' outside (0, 1], or an S_1 that no orthonormal patterns have.
+    """
+    for alpha in alphas:
+        if not 0 < alpha <= 1:
+            raise ConstantError("alpha_test (share of the test examples with mu_a or mu_b) in (0, 1]", f"{alpha:g}", "choose it in (0, 1]")
+    for S_1 in sums:
+        Shift(config.M1, config.M2, S_1).check()
 
 
 def outputs(snapshot: Snapshot, prompts: Prompts) -> Tensor:
@@ -95,23 +109,27 @@ def joined(parts: Sequence[list[list[Row]]]) -> list[list[Row]]:
 class ErrorCurve(Measure):
     """0-1 error, hinge loss and the margin's low quantile against the number of examples, after training.
 
-    `alphas` are the alpha' of the test prompts; `sums` the S_1 of out-of-domain prompts, empty for in-domain ones.
+    Without an `S_1` the prompts are in-domain.
     """
 
     name: ClassVar[str] = "error-curve"
 
     lengths: tuple[int, ...] = (0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20)
-    alphas: tuple[float, ...] = (0.8,)
-    sums: tuple[float, ...] = ()
+    alpha_test: tuple[float, ...] = coordinate((0.8,), "alpha' of the test prompts")
+    S_1: tuple[float, ...] = coordinate((), "coefficient sum of the out-of-domain patterns")
     tasks: Literal["unseen", "all"] = "all"
     prompts: int = 4096
     quantile: float = 0.05
 
+    def validate(self, config: Prompting) -> None:
+        """Out-of-domain patterns of every S_1 must exist."""
+        check_test(config, self.alpha_test, self.S_1)
+
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
         """Rows "error", "hinge" and "margin" at x = l, with the coordinates alpha_test and, out of domain, S_1."""
         parts: list[list[list[Row]]] = []
-        for alpha in self.alphas:
-            for S_1 in self.sums or (None,):
+        for alpha in self.alpha_test:
+            for S_1 in self.S_1 or (None,):
                 at = {"alpha_test": alpha} | ({} if S_1 is None else {"S_1": S_1})
                 test = TestSet(l=max(self.lengths), alpha=alpha, prompts=self.prompts, tasks=self.tasks, S_1=S_1)
                 prompts = test.ensemble(snapshot)

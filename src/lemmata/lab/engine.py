@@ -126,7 +126,7 @@ def _leave_after(parent: int) -> None:
 
 def _train_chunk(chunk: Chunk, store: Path, device: str, compile: bool) -> None:
     began = time.perf_counter()
-    results = measure(chunk, device=device, compile=compile)
+    results, _ = measure(chunk, device=device, compile=compile)
     seconds = time.perf_counter() - began
     Store(store).write(results, seconds=seconds, provenance=_provenance(chunk, device, compile))
 

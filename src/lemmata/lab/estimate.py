@@ -89,7 +89,8 @@ def logarithm(values: Array) -> Array:
 
 def exponentiated(estimate: Estimate) -> Estimate:
     """An estimate of a logarithm, back on the scale of the quantity itself."""
-    value, lo, hi = (float(np.exp(end)) for end in (estimate.value, estimate.lo, estimate.hi))
+    with np.errstate(over="ignore"):  # two seeds far apart: the end is as good as infinite
+        value, lo, hi = (float(np.exp(end)) for end in (estimate.value, estimate.lo, estimate.hi))
     return replace(estimate, value=value, lo=lo, hi=hi)
 
 

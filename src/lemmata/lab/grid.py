@@ -16,6 +16,7 @@ from typing import Any, Generic, Literal, Mapping, Sequence, TypeVar, final
 
 from lemmata.lab.ensemble import Snapshot, fit
 from lemmata.lab.errors import ConstantError, InputError, nearest
+from lemmata.lab.streams import GENERATOR
 from lemmata.lab.trainee import Measure, Row, Trainee, Value
 
 __all__ = ["PROFILES", "ByProfile", "Cell", "CellResult", "Experiment", "Profile", "measure", "product"]
@@ -43,7 +44,7 @@ class Cell:
         return {
             "kind": self.config.kind,
             "version": self.config.version,
-            "generator": "numpy-philox",
+            "generator": GENERATOR,
             "config": dataclasses.asdict(self.config),
             "seed": self.seed,
             "measures": [{"name": m.name, "version": m.version, **dataclasses.asdict(m)} for m in self.measures],
@@ -71,8 +72,11 @@ class CellResult:
     rows: tuple[Row, ...]
 
 
-def measure(cells: Sequence[Cell], *, device: str = "cpu", compile: bool = False) -> list[CellResult]:
-    """Train the cells of one `batch_key` as one ensemble and measure them: the whole of a unit of work."""
+def measure(cells: Sequence[Cell], *, device: str = "cpu", compile: bool = False) -> tuple[list[CellResult], Snapshot]:
+    """Train the cells of one `batch_key` as one ensemble and measure them: the whole of a unit of work.
+
+    The snapshot is of the members as they ended.
+    """
     measures = cells[0].measures
     memories: list[dict[str, Any]] = [{} for _ in measures]
     steps = [set(m.steps(cells[0].config)) for m in measures]
@@ -89,7 +93,7 @@ def measure(cells: Sequence[Cell], *, device: str = "cpu", compile: bool = False
 
     configs, seeds = [c.config for c in cells], [c.seed for c in cells]
     end = fit(configs, seeds, watch=watch, watch_steps=set().union(*steps), device=device, compile=compile)
-    return [CellResult(c, status, tuple(r)) for c, status, r in zip(cells, end.status, rows, strict=True)]
+    return [CellResult(c, status, tuple(r)) for c, status, r in zip(cells, end.status, rows, strict=True)], end
 
 
 @final
@@ -133,6 +137,11 @@ class Experiment:
     settings: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     setting_seeds: ByProfile[int] = ByProfile(0, 3, 5)
 
+    def changeable(self) -> dict[str, type]:
+        """Name to type of what a user may change: the constants, and the coordinates of the measures."""
+        constants = {f.name: type(f.default) for f in dataclasses.fields(self.base)}
+        return constants | {name: float for m in self.measures for name in m.coordinates()}
+
     def cells(
         self,
         profile: Profile,
@@ -145,7 +154,7 @@ class Experiment:
 
         Raises:
             InputError: fewer than one seed, or so many that they meet the seeds kept for choosing constants.
-            ConstantError: a change names no constant, or a value it cannot take.
+            ConstantError: a change has no such name, or a value that it cannot take.
         """
         count = self.seeds.at(profile) if seeds is None else seeds
         if setting is not None:
@@ -154,5 +163,13 @@ class Experiment:
             top = FIRST_CHOOSING_SEED - 1
             raise InputError(f"a number of seeds from 1 to {top}", str(count), f"pass --seeds between 1 and {top}")
         over = {**(self.settings[setting] if setting else {}), **(changes or {})}
-        configs = dict.fromkeys(self.base.replace({**point, **over}) for point in self.points.at(profile))
-        return [Cell(config, seed, self.measures) for config in configs for seed in range(count)]
+        known = self.changeable()
+        for name in over:
+            if name not in known:
+                raise ConstantError(f"a constant of {self.name}", name, nearest(name, known))
+        constants = {name: value for name, value in over.items() if name in self.base.constants()}
+        configs = dict.fromkeys(self.base.replace({**point, **constants}) for point in self.points.at(profile))
+        measures = tuple(m.replace(over) for m in self.measures)
+        for config, m in itertools.product(configs, measures):
+            m.validate(config)
+        return [Cell(config, seed, measures) for config in configs for seed in range(count)]

@@ -12,7 +12,7 @@ import numpy as np
 
 from lemmata.lab.errors import InputError
 
-__all__ = ["correlated_pair", "largest_sum", "mixtures", "orthonormal"]
+__all__ = ["check_mixtures", "correlated_pair", "largest_sum", "mixtures", "orthonormal"]
 
 
 def orthonormal(rng: np.random.Generator, count: int, dim: int) -> np.ndarray:
@@ -61,6 +61,26 @@ def largest_sum(count: int, patterns: int) -> float:
     return math.sqrt(patterns / count)
 
 
+def check_mixtures(count: int, patterns: int, coefficient_sum: float) -> None:
+    """Refuse `count` orthonormal mixtures of `patterns` patterns that do not exist.
+
+    Raises:
+        InputError: more mixtures than patterns, or a coefficient sum out of reach; the message names the largest.
+
+    >>> check_mixtures(3, 6, 1.3)
+    """
+    if not 0 < count <= patterns:
+        expected = f"between 1 and {patterns} orthonormal mixtures of {patterns} patterns"
+        raise InputError(expected, str(count), "ask for fewer")
+    top = largest_sum(count, patterns)
+    # With as many mixtures as patterns, what they add to u needs one dimension more than is left, except at the edge.
+    at_edge = math.isclose(abs(coefficient_sum), top, rel_tol=1e-12)
+    if not at_edge and (abs(coefficient_sum) > top or count == patterns):
+        room = f"|S_1| = {top:g}" if count == patterns else f"|S_1| <= {top:g}"
+        expected = f"a coefficient sum that {count} orthonormal mixtures of {patterns} patterns can have ({room})"
+        raise InputError(expected, f"S_1 = {coefficient_sum:g}", f"choose {room}, or fewer mixtures")
+
+
 def mixtures(rng: np.random.Generator, count: int, patterns: int, coefficient_sum: float) -> np.ndarray:
     """Coefficients (count, patterns) of orthonormal mixtures mu'_j = sum_i c_ji mu_i with sum_i c_ji = S_1 for each j.
 
@@ -73,16 +93,8 @@ def mixtures(rng: np.random.Generator, count: int, patterns: int, coefficient_su
     >>> bool(np.abs(c.sum(1) - 1.3).max() < 1e-6 and np.abs(c @ c.T - np.eye(3)).max() < 1e-6)
     True
     """
+    check_mixtures(count, patterns, coefficient_sum)
     m, s = patterns, coefficient_sum
-    if not 0 < count <= m:
-        raise InputError(f"between 1 and {m} orthonormal mixtures of {m} patterns", str(count), "ask for fewer")
-    top = largest_sum(count, m)
-    # With as many mixtures as patterns the w_j need one dimension more than is left, except at the very edge.
-    at_edge = math.isclose(abs(s), top, rel_tol=1e-12)
-    if not at_edge and (abs(s) > top or count == m):
-        room = f"|S_1| = {top:g}" if count == m else f"|S_1| <= {top:g}"
-        expected = f"a coefficient sum that {count} orthonormal mixtures of {m} patterns can have ({room})"
-        raise InputError(expected, f"S_1 = {s:g}", f"choose {room}, or fewer mixtures")
     gram_w = np.eye(count) - (s * s / m) * np.ones((count, count))
     values, vectors = np.linalg.eigh(gram_w)
     root = vectors * np.sqrt(np.clip(values, 0, None))

@@ -1,7 +1,8 @@
 """Randomness that is a function of named axes, so that nothing else can change it.
 
-A stream is NumPy's Philox generator keyed by a hash of what the numbers depend on: the constants of the data, the seed, the
-block of steps. Which members train beside it, in which order or on how many workers, is not among the axes.
+A stream is NumPy's SFC64 generator seeded by a hash of what the numbers depend on: the constants of the data, the seed, the
+block of steps. Which members train beside it, in which order or on how many workers, is not among the axes. SFC64 draws
+four times as fast as Philox, which would make drawing a fifth of a training step.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from typing import Callable, Generic, Mapping, Sequence, TypeVar, final
 
 import numpy as np
 
-__all__ = ["BLOCK", "Blocks", "stream"]
+__all__ = ["BLOCK", "GENERATOR", "Blocks", "stream"]
+
+# Part of every cell's identity: another generator gives other numbers.
+GENERATOR = "numpy-sfc64"
 
 # Steps drawn at once for a member: long enough that NumPy works on long arrays, short enough that they stay in cache.
 BLOCK = 8
@@ -30,8 +34,8 @@ def stream(*axes: Axis) -> np.random.Generator:
     False
     """
     text = json.dumps(axes, sort_keys=True, separators=(",", ":"))
-    key = np.frombuffer(hashlib.blake2b(text.encode(), digest_size=16).digest(), dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key))
+    digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.SFC64(int.from_bytes(digest, "little")))
 
 
 @final

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Mapping, Self, Sequence, final
 from lemmata.lab.ensemble import Adam, Job, Phase, Sgd, Snapshot, fit
 from lemmata.lab.errors import ConstantError, nearest
 
-__all__ = ["Constant", "Measure", "Origin", "Room", "Row", "Trainee", "Value", "constant"]
+__all__ = ["Constant", "Measure", "Origin", "Room", "Row", "Trainee", "Value", "constant", "coordinate"]
 
 Value = bool | int | float | str
 Room = Literal["data", "network", "training"]
@@ -169,6 +169,14 @@ class Row:
     at: Mapping[str, Value] = field(default_factory=dict)
 
 
+def coordinate(default: float | tuple[float, ...], meaning: str) -> Any:
+    """A field of a measure that a user may change as a constant: a number, or the numbers that a sweep visits.
+
+    An empty sweep is one that the measure does not make, and stays so.
+    """
+    return field(default=default, metadata={"coordinate": meaning})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measure(ABC):
     """What is measured of an ensemble, and at which steps. Its fields are part of a cell's identity.
@@ -178,6 +186,20 @@ class Measure(ABC):
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
+
+    def coordinates(self) -> dict[str, str]:
+        """Name to meaning of what `replace` can change."""
+        about = {f.name: f.metadata.get("coordinate") for f in dataclasses.fields(self)}
+        return {name: meaning for name, meaning in about.items() if meaning and getattr(self, name) != ()}
+
+    def replace(self, changes: Mapping[str, Value]) -> Self:
+        """The same measured elsewhere; names that are not its own are left to others."""
+        mine = {name: float(changes[name]) for name in self.coordinates() if name in changes}
+        sweeps = {name: (value,) for name, value in mine.items() if isinstance(getattr(self, name), tuple)}
+        return dataclasses.replace(self, **{**mine, **sweeps})
+
+    def validate(self, config: Any) -> None:
+        """Refuse to measure what cannot exist for these constants, before anything is trained."""
 
     def steps(self, config: Any) -> Sequence[int]:
         """The steps at which it looks; after the last one, unless a subclass says otherwise."""

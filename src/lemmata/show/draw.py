@@ -19,7 +19,7 @@ from matplotlib.gridspec import SubplotSpec
 from numpy.typing import NDArray
 
 from lemmata.lab import figure as declared
-from lemmata.lab.claim import Result
+from lemmata.lab.check import Result
 from lemmata.show.marks import Look, draw, extent_x, extent_y, legend_entries
 from lemmata.show.notation import typeset
 from lemmata.show.scale import Scale

@@ -6,7 +6,7 @@ import hashlib
 
 from markupsafe import Markup
 
-from lemmata.lab.claim import Judgement, Result
+from lemmata.lab.check import Judgement, Result
 from lemmata.lab.errors import DataError
 from lemmata.show.draw import caption, figure
 from lemmata.show.inline import described, inline_svg

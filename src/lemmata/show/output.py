@@ -17,7 +17,7 @@ from matplotlib.text import Text
 
 from lemmata.lab import figure as declared
 from lemmata.lab import files
-from lemmata.lab.claim import Result
+from lemmata.lab.check import Result
 from lemmata.lab.errors import OutputError
 from lemmata.show.draw import figure
 from lemmata.show.notation import tex

@@ -17,7 +17,8 @@ from typing import final
 
 import jinja2
 
-from lemmata.lab.claim import Judgement, Paper, Result
+from lemmata.lab.check import Judgement, Result
+from lemmata.lab.claim import Paper
 from lemmata.lab.rule import Verdict
 from lemmata.show.notation import html
 from lemmata.show.output import check_output, write_whole

@@ -9,7 +9,7 @@ from typing import final
 import pandas as pd
 from markupsafe import Markup
 
-from lemmata.lab.claim import Judgement, Result, Spread
+from lemmata.lab.check import Judgement, Result, Spread
 from lemmata.lab.errors import DataError
 from lemmata.lab.estimate import Estimate
 from lemmata.lab.grid import Experiment
@@ -185,7 +185,7 @@ def _constants(experiment: Experiment, result: Result) -> Constants:
 
 def _values(experiment: Experiment, name: str, result: Result) -> str:
     """The values of a constant in the grid of this result."""
-    known, options = experiment.base.constants(), result.options
+    known, options = experiment.changeable(), result.options
     changes = {name: value for name, value in options.changes.items() if name in known}
     cells = experiment.cells(options.profile, seeds=1, changes=changes)
     values: set[Value] = {getattr(cell.config, name) for cell in cells}

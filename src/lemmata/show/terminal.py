@@ -10,7 +10,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lemmata.lab.claim import Judgement, Paper, Result
+from lemmata.lab.check import Judgement, Result
+from lemmata.lab.claim import Paper
 from lemmata.lab.rule import Verdict
 from lemmata.lab.sweep import Plan
 from lemmata.show.words import count, duration, interval, number, setting

@@ -6,7 +6,8 @@ import math
 import shlex
 from collections.abc import Mapping
 
-from lemmata.lab.claim import Options, Result
+from lemmata.lab.check import Result
+from lemmata.lab.claim import Options
 from lemmata.lab.estimate import Estimate
 from lemmata.lab.trainee import Value
 

@@ -24,7 +24,7 @@ LENGTHS = (6, 10, 14, 20)
 LEARNERS = Experiment(
     name="learners",
     base=OneLayer(),
-    measures=(Baselines(learners=("icl", *CLASSICAL), lengths=LENGTHS, alphas=(0.6, 0.8), prompts=400),),
+    measures=(Baselines(learners=("icl", *CLASSICAL), lengths=LENGTHS, alpha_test=(0.6, 0.8), prompts=400),),
     seeds=SEEDS,
     settings={"beta 1, lr 1": {"beta": 1.0, "lr": 1.0}, "beta 3, delta 0.13": {"beta": 3.0, "delta": 0.13}},
     setting_seeds=ByProfile(0, 3, 5),

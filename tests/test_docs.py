@@ -1,0 +1,212 @@
+"""README and docs: blocks run, commands parse, names exist, and what is generated is not stale."""
+
+import doctest
+import importlib.util
+import inspect
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import click
+import matplotlib
+import pytest
+from jsonschema import Draft202012Validator
+
+import lemmata
+from lemmata import icl, registry
+from lemmata.cli import main
+from lemmata.cli.group import verbs
+from lemmata.lab.grid import Cell, Experiment
+from lemmata.lab.trainee import Trainee
+from lemmata.show import pages
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = {str(path.relative_to(ROOT)): path for path in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]}
+# Their blocks are run by tests/test_registry.py and tests/test_rules.py.
+ELSEWHERE = ("docs/extend.md", "docs/statistics.md")
+BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+# The test profile: all conditions of --quick, for a moment each.
+STEPS, SEEDS, PROMPTS = 12, 2, 32
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code on a page."""
+
+    language: str
+    text: str
+
+
+def blocks(page: str) -> list[Block]:
+    return [Block(*found.groups()) for found in BLOCK.finditer(PAGES[page].read_text())]
+
+
+def inline_commands(page: str) -> list[str]:
+    """Commands within the text; those with a word in capitals stand for many."""
+    prose = BLOCK.sub("", PAGES[page].read_text())
+    found = [code.replace("\n", " ") for code in re.findall(r"`(lemmata [^`]+)`", prose)]
+    return [command for command in found if not re.search(r"\b[A-Z]{3,}\b", command)]
+
+
+def brief(cell: Cell) -> Cell:
+    """The same cell, trained for a few steps and tested on a few prompts."""
+    measures = [
+        replace(m, prompts=PROMPTS) if "prompts" in {f.name for f in fields(m)} else m for m in cell.measures
+    ]
+    steps = min(STEPS, cell.config.steps)
+    return Cell(cell.config.replace({"steps": steps}), cell.seed, tuple(measures))
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory) -> Path:
+    """One store for the blocks of all pages."""
+    return tmp_path_factory.mktemp("docs") / "lemmata-store"
+
+
+@pytest.fixture
+def desk(store, tmp_path, monkeypatch) -> Path:
+    """A reader's working folder, where everything is trained under the test profile."""
+    as_registered = Experiment.cells
+
+    def cells(self, profile, *, seeds=None, changes=None, setting=None):
+        asked = as_registered(self, "quick", seeds=seeds, changes=changes, setting=setting)
+        return [brief(cell) for cell in asked if cell.seed < SEEDS]
+
+    measured = dict.fromkeys(
+        ("rate", "naive_rate", "ratio", "ratio_lo", "ratio_hi", "share_of_peak", "sgemm_gflops", "rss_mb"), 1.0
+    )
+    monkeypatch.setattr(Experiment, "cells", cells)
+    monkeypatch.setattr("lemmata.bench.run", lambda **how: {"workloads": {"one-layer": measured}, "machine": {}})
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    monkeypatch.delenv("LEMMATA_STORE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    store.mkdir(exist_ok=True)
+    (tmp_path / "lemmata-store").symlink_to(store)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in ELSEWHERE and blocks(page)])
+def test_every_block_runs(page, desk):
+    names: dict[str, object] = {"__name__": page}
+    for block in blocks(page):
+        if block.language == "bash":
+            for line in block.text.splitlines():
+                run_line(shlex.split(line, comments=True))
+        elif block.language == "python":
+            with matplotlib.rc_context({"backend": "agg"}):
+                exec(compile(block.text, page, "exec"), names)
+        elif block.language == "pycon":
+            test = doctest.DocTestParser().get_doctest(block.text, names, page, page, 0)
+            assert doctest.DocTestRunner().run(test, clear_globs=False).failed == 0
+            names |= test.globs
+        else:
+            assert (block.language, page) == ("json", "docs/schemas.md"), f"nothing runs {block}"
+
+
+def run_line(words: list[str]) -> None:
+    """Run a line of a shell, or see that it could be run where that is somebody else's work."""
+    match words:
+        case []:
+            pass
+        case ["lemmata", *args]:
+            assert main(args) == 0, words
+        case ["make", target]:  # .ci/run runs them
+            assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
+        case ["python", "-m", module, *_]:
+            assert importlib.util.find_spec(module), module
+        case ["pip", "install", "-c", constraints, "."]:
+            assert (ROOT / constraints).is_file()
+        case _:
+            raise AssertionError(f"nobody has tried {shlex.join(words)}")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_in_the_text_is_understood(page):
+    for command in inline_commands(page):
+        name, *args = shlex.split(command)[1:]
+        verb = verbs.commands[name]
+        with verb.make_context(name, args, parent=click.Context(verbs)) as context:
+            named = [context.params.get("claim"), *(context.params.get("names") or ())]
+        for claim in filter(None, named):
+            assert claim.partition(".")[0] != "icl" or registry.claims(claim), command
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_name_in_the_text_exists(page):
+    """Of the paper's claims, predictions, networks and public functions."""
+    claims = registry.claims("icl")
+    known = {claim.id for claim in claims} | {e.base.kind for claim in claims for e in claim.experiments}
+    known |= {f"{claim.id}/{p.id}" for claim in claims for p in claim.predictions}
+    for name in re.findall(r"`(?:lemmata\.)?(icl\.[\w/-]+)", PAGES[page].read_text()):
+        assert name in known or hasattr(icl, name.removeprefix("icl.")), name
+
+
+def test_the_decision_page_leaves_out_no_claim_and_no_verb():
+    text = PAGES["docs/which.md"].read_text()
+    assert [claim.id for claim in registry.claims("icl") if f"`{claim.id}`" not in text] == []
+    assert [verb for verb in verbs.commands if f"`lemmata {verb}" not in text] == []
+
+
+def test_the_pages_of_the_papers_are_those_that_the_claims_make(tmp_path):
+    pages.main([str(tmp_path)])
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == sorted(path.name for path in (DOCS / "papers").iterdir())
+    for name in written:
+        assert (tmp_path / name).read_text() == (DOCS / "papers" / name).read_text(), (
+            f"docs/papers/{name} is stale: run python -m lemmata.show.pages docs/papers"
+        )
+
+
+def signature(name: str, thing: object) -> str:
+    """The signature without types; a default that is no plain value is three dots, as are all of a network's."""
+    if not callable(thing):
+        return name
+    plain = (type(None), bool, int, float, str, tuple)
+    network = isinstance(thing, type) and issubclass(thing, Trainee)
+    shown = []
+    for p in inspect.signature(thing).parameters.values():
+        if p.kind is p.KEYWORD_ONLY and "*" not in shown:
+            shown.append("*")
+        default = repr(p.default) if isinstance(p.default, plain) else "..."
+        shown.append(p.name if p.default is p.empty or network else f"{p.name}={default}")
+    return f"{name}({', '.join(shown)})"
+
+
+@pytest.mark.parametrize("module", [lemmata, icl], ids=lambda module: module.__name__)
+def test_the_public_names_are_those_documented(module):
+    section = PAGES["docs/api.md"].read_text().split(f"\n## {module.__name__}\n")[1].split("\n## ")[0]
+    documented = re.findall(r"^\| `([^`]+)` \| \S.*\.", section, re.MULTILINE)
+    assert documented == [signature(name, getattr(module, name)) for name in sorted(module.__all__)]
+
+
+def test_json_examples_are_of_their_schemas():
+    import json
+
+    text = PAGES["docs/schemas.md"].read_text()
+    examples = re.findall(r"^### lemmata (\w+).*?\n```json\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert len(examples) == text.count("```json") > 0
+    for verb, example in examples:
+        schema = json.loads((DOCS / "schemas" / f"{verb}.json").read_text())
+        Draft202012Validator(schema).validate(json.loads(example))
+
+
+def test_the_readme_links_to_files_that_exist():
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", PAGES["README.md"].read_text())
+    assert "docs/images/readme.png" in targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_the_documentation_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    for page in tmp_path.rglob("*.html"):
+        loaded = re.findall(r"<(?:script|img|link)[^>]+(?:src|href)=\"?(https?:[^\"> ]+)", page.read_text())
+        assert loaded == [], page.name
