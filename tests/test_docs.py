@@ -3,17 +3,20 @@
 import doctest
 import importlib.util
 import inspect
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import click
 import matplotlib
 import pytest
+import torch
 from jsonschema import Draft202012Validator
 
 import lemmata
@@ -27,8 +30,7 @@ from lemmata.show import pages
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = {str(path.relative_to(ROOT)): path for path in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]}
-# Their blocks are run by tests/test_registry.py and tests/test_rules.py.
-ELSEWHERE = ("docs/extend.md", "docs/statistics.md")
+EXTEND = "docs/extend.md"  # its blocks are a package, which tests/test_registry.py installs
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 # The test profile: all conditions of --quick, for a moment each.
@@ -56,9 +58,7 @@ def inline_commands(page: str) -> list[str]:
 
 def brief(cell: Cell) -> Cell:
     """The same cell, trained for a few steps and tested on a few prompts."""
-    measures = [
-        replace(m, prompts=PROMPTS) if "prompts" in {f.name for f in fields(m)} else m for m in cell.measures
-    ]
+    measures = [replace(m, prompts=PROMPTS) if "prompts" in {f.name for f in fields(m)} else m for m in cell.measures]
     steps = min(STEPS, cell.config.steps)
     return Cell(cell.config.replace({"steps": steps}), cell.seed, tuple(measures))
 
@@ -70,7 +70,7 @@ def store(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def desk(store, tmp_path, monkeypatch) -> Path:
+def desk(store, tmp_path, monkeypatch) -> Iterator[Path]:
     """A reader's working folder, where everything is trained under the test profile."""
     as_registered = Experiment.cells
 
@@ -82,16 +82,18 @@ def desk(store, tmp_path, monkeypatch) -> Path:
         ("rate", "naive_rate", "ratio", "ratio_lo", "ratio_hi", "share_of_peak", "sgemm_gflops", "rss_mb"), 1.0
     )
     monkeypatch.setattr(Experiment, "cells", cells)
-    monkeypatch.setattr("lemmata.bench.run", lambda **how: {"workloads": {"one-layer": measured}, "machine": {}})
+    monkeypatch.setattr("lemmata.bench.run", lambda *_, **__: {"workloads": {"one-layer": measured}, "machine": {}})
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     monkeypatch.delenv("LEMMATA_STORE", raising=False)
     monkeypatch.chdir(tmp_path)
     store.mkdir(exist_ok=True)
     (tmp_path / "lemmata-store").symlink_to(store)
-    return tmp_path
+    threads = torch.get_num_threads()
+    yield tmp_path
+    torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in ELSEWHERE and blocks(page)])
+@pytest.mark.parametrize("page", [page for page in PAGES if page != EXTEND and blocks(page)])
 def test_every_block_runs(page, desk):
     names: dict[str, object] = {"__name__": page}
     for block in blocks(page):
@@ -130,20 +132,19 @@ def run_line(words: list[str]) -> None:
 def test_every_command_in_the_text_is_understood(page):
     for command in inline_commands(page):
         name, *args = shlex.split(command)[1:]
-        verb = verbs.commands[name]
-        with verb.make_context(name, args, parent=click.Context(verbs)) as context:
-            named = [context.params.get("claim"), *(context.params.get("names") or ())]
-        for claim in filter(None, named):
-            assert claim.partition(".")[0] != "icl" or registry.claims(claim), command
+        try:
+            verbs.commands[name].make_context(name, args, parent=click.Context(verbs)).close()
+        except click.MissingParameter:
+            assert not any("." in arg for arg in args), f"{command} is named in full, and lacks something"
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_name_in_the_text_exists(page):
-    """Of the paper's claims, predictions, networks and public functions."""
+def test_every_name_of_the_paper_exists(page):
+    """As a claim, a prediction, a network or a public name of the package."""
     claims = registry.claims("icl")
     known = {claim.id for claim in claims} | {e.base.kind for claim in claims for e in claim.experiments}
     known |= {f"{claim.id}/{p.id}" for claim in claims for p in claim.predictions}
-    for name in re.findall(r"`(?:lemmata\.)?(icl\.[\w/-]+)", PAGES[page].read_text()):
+    for name in re.findall(r"(?<![\w/])icl\.\w[\w-]*(?:/[\w-]+)?", PAGES[page].read_text()):
         assert name in known or hasattr(icl, name.removeprefix("icl.")), name
 
 
@@ -186,8 +187,6 @@ def test_the_public_names_are_those_documented(module):
 
 
 def test_json_examples_are_of_their_schemas():
-    import json
-
     text = PAGES["docs/schemas.md"].read_text()
     examples = re.findall(r"^### lemmata (\w+).*?\n```json\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert len(examples) == text.count("```json") > 0

@@ -17,6 +17,7 @@ from lemmata.lab.errors import OutputError
 from lemmata.lab.figure import Bars, Curve, Figure, Panel, Reference, Scatter
 from lemmata.show import output
 from lemmata.show.draw import caption, figure
+from lemmata.show.looks import looks
 from lemmata.show.notation import tex, typeset
 from lemmata.show.output import check_output, save, svg
 from lemmata.show.scale import Scale
@@ -180,6 +181,23 @@ def test_zero_is_shown_on_a_logarithmic_axis():
     assert "zero" not in caption(one(zeros))
 
 
+def test_a_line_to_zero_ends_at_the_break():
+    zeros = Curve("measured", (0, 4, 8), (0.5, 0.1, 0.0), (0.4, 0.05, 0.0), (0.6, 0.15, 0.0), n=5)
+    low = Reference("oracle", (0, 4, 8), (0.5, 1e-3, 1e-9), "oracle")
+    ax = figure(one(zeros, low, y_log=True, y_range=(0.01, 1))).axes[0]
+    floor = ax.transData.transform((0, 0.01))[1]
+    solid, dashed = (line for line in ax.lines if len(np.array(line.get_xydata())) == 3)
+    for box in (solid.get_clip_box(), dashed.get_clip_box()):
+        assert box is not None and box.y0 == pytest.approx(floor)
+    # Above the break it still goes where it is going.
+    assert np.array(dashed.get_xydata())[1].tolist() == [4, 1e-3]
+
+
+def test_no_measured_mean_is_left_out_by_the_range_that_a_claim_asks_for():
+    ax = figure(one(CURVE, y_log=True, y_range=(0.1, 0.2))).axes[0]
+    assert ax.get_ylim()[0] < 0.02 and ax.get_ylim()[1] > 0.5
+
+
 def test_values_below_zero_are_not_called_zero():
     scale = Scale.of([-1.0, 0.1, 1.0], log=True)
     assert scale.zero_label == "≤ 0"
@@ -230,6 +248,27 @@ def test_lines_that_repeat_the_colours_share_one_entry():
     shown = " ".join(words(figure(one(*curves, *oracles))))
     assert "oracle of the same colour" in shown
     assert "oracle 3" not in shown and "m = 3" in shown
+
+
+def test_lines_of_one_style_are_told_apart():
+    slopes = [Reference(name, (1, 8), (0.5, 0.1), "prediction") for name in ("slides", "poster")]
+    published = [Reference(name, (1, 8), (0.5, 0.1), "published") for name in ("a", "b")]
+    for pair in (slopes, published):
+        one_look, other = looks(pair)
+        assert (one_look.line, one_look.marker) != (other.line, other.marker)
+    assert {"slides", "poster"} <= set(words(figure(one(*slopes))))
+
+
+def test_a_line_without_points_has_no_entry():
+    assert "fit" not in words(figure(one(CURVE, Reference("fit", (), (), "oracle"))))
+
+
+def test_a_long_curve_has_few_markers():
+    steps = tuple(float(v) for v in range(100))
+    long = Curve("measured", steps, steps, steps, steps, n=5)
+    (line,) = [line for line in figure(one(long)).axes[0].lines if line.get_marker() == "o"]
+    marked = line.get_markevery()
+    assert isinstance(marked, list) and 8 <= len(marked) <= 20
 
 
 def test_panels_with_the_same_entries_share_a_legend():

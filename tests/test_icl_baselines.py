@@ -100,8 +100,8 @@ def test_an_unknown_learner_is_refused():
 
 def test_the_rows_are_the_errors_on_the_same_prompts():
     config = OneLayer(steps=150, beta=1.5)
-    baselines = Baselines(lengths=(6, 10), alphas=(0.6, 0.8), prompts=60)
-    results = measure([Cell(config, seed, (baselines,)) for seed in (0, 1)])
+    baselines = Baselines(lengths=(6, 10), alpha_test=(0.6, 0.8), prompts=60)
+    results = measure([Cell(config, seed, (baselines,)) for seed in (0, 1)])[0]
     snapshot = config.train([0, 1])
     for e, result in enumerate(results):
         found = {(row.at["learner"], row.at["alpha_test"], row.x): row.value for row in result.rows}

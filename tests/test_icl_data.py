@@ -48,7 +48,7 @@ def axes_of(prompts):
 
 def tasks_of(prompts):
     """The tasks of prompts drawn with alpha = 1, which show them: the pattern labelled +1 and the one labelled -1."""
-    idr_BL, y_BL = prompts.index_EB3L[0, :, 0, :-1], prompts.coef_EB3L[0, :, 2, :-1]
+    idr_BL, y_BL = prompts.idr_EBL[0, :, :-1], prompts.label_EBL[0, :, :-1]
     found = []
     for idr_L, y_L in zip(idr_BL, y_BL, strict=True):
         (a,), (b,) = set(idr_L[y_L > 0].tolist()), set(idr_L[y_L < 0].tolist())
@@ -96,7 +96,7 @@ def test_a_task_set_that_does_not_fit_the_number_of_patterns_is_refused(name, M1
 
 @pytest.mark.parametrize("alpha", [0.1, 0.55, 0.8, 1.0])
 def test_examples_carry_their_patterns_with_the_stated_probabilities(alpha):
-    idr = some(alpha=alpha, seed=1).index_EB3L[0, :, 0, :-1].flatten().numpy()
+    idr = some(alpha=alpha, seed=1).idr_EBL[0, :, :-1].flatten().numpy()
     counts = np.bincount(idr, minlength=6)
     expected = np.full(6, (1 - alpha) / 4)
     expected[[4, 1]] = alpha / 2
@@ -108,7 +108,7 @@ def test_examples_carry_their_patterns_with_the_stated_probabilities(alpha):
 @pytest.mark.parametrize("sampler", ["iid", "exact"])
 def test_labels_follow_the_task_and_are_coins_elsewhere(sampler):
     prompts = some(sampler=sampler)
-    idr, y = prompts.index_EB3L[0, :, 0, :-1].flatten().numpy(), prompts.coef_EB3L[0, :, 2, :-1].flatten().numpy()
+    idr, y = prompts.idr_EBL[0, :, :-1].flatten().numpy(), prompts.label_EBL[0, :, :-1].flatten().numpy()
     assert (y[idr == 4] == 1).all() and (y[idr == 1] == -1).all()
     assert set(y) == {-1.0, 1.0}
     outside = np.isin(idr, OTHERS)
@@ -119,41 +119,42 @@ def test_labels_follow_the_task_and_are_coins_elsewhere(sampler):
 @pytest.mark.parametrize("sampler", ["iid", "exact"])
 def test_the_query_carries_either_pattern_of_the_task_and_its_label_is_the_target(sampler):
     prompts = some(sampler=sampler)
-    query, target = prompts.index_EB3L[0, :, 0, -1].numpy(), prompts.target_EB[0].numpy()
+    query, target = prompts.idr_EBL[0, :, -1].numpy(), prompts.target_EB[0].numpy()
     assert ((query == 4) == (target == 1)).all() and ((query == 1) == (target == -1)).all()
-    assert not prompts.coef_EB3L[0, :, 2, -1].any()
+    assert not prompts.label_EBL[0, :, -1].any()
     assert binomtest(int((target > 0).sum()), len(target)).pvalue > RARE
     # Which label comes out says nothing about the examples before.
-    first = prompts.index_EB3L[0, :, 0, 0].numpy()
+    first = prompts.idr_EBL[0, :, 0].numpy()
     assert independent([[np.sum((first == j) & (target == z)) for z in (-1, 1)] for j in range(6)])
 
 
 @pytest.mark.parametrize("sampler", ["iid", "exact"])
 def test_irrelevant_patterns_are_uniform_and_independent_of_the_coins(sampler):
     prompts = some(sampler=sampler, seed=2)
-    idi = prompts.index_EB3L[0, :, 1].numpy() - 6
+    idi = prompts.idi_EBL[0].numpy() - 6
     counts = np.bincount(idi.ravel(), minlength=24)
     assert len(counts) == 24 and likely(counts)
     assert likely(np.bincount(idi[:, -1], minlength=24))
-    idr, y = prompts.index_EB3L[0, :, 0, :-1].numpy(), prompts.coef_EB3L[0, :, 2, :-1].numpy()
+    idr, y = prompts.idr_EBL[0, :, :-1].numpy(), prompts.label_EBL[0, :, :-1].numpy()
     outside = np.isin(idr, OTHERS)
     table = [[np.sum(outside & (idi[:, :-1] == k) & (y == sign)) for sign in (-1, 1)] for k in range(24)]
     assert independent(table)
 
 
 def test_kappa_is_uniform_and_scaled_by_beta():
-    coef_B3L = some(kappa=0.4, beta=3.0).coef_EB3L[0].numpy()
-    assert (coef_B3L[:, 0] == 3.0).all()
-    kappa = coef_B3L[:, 1].ravel() / 3.0
+    prompts = some(kappa=0.4, beta=3.0)
+    assert (prompts.beta_E == 3.0).all()
+    noise_BL = prompts.noise_EBL[0].numpy()
+    kappa = noise_BL.ravel() / 3.0
     assert np.abs(kappa).max() <= 0.4
     assert kstest(kappa, "uniform", args=(-0.4, 0.8)).pvalue > RARE
     # No column knows its neighbour.
-    steps = coef_B3L[:, 1, :-1] * coef_B3L[:, 1, 1:] / (3.0 * 0.4) ** 2
+    steps = noise_BL[:, :-1] * noise_BL[:, 1:] / (3.0 * 0.4) ** 2
     assert abs(steps.mean()) < 4 / 3 / steps.size**0.5
 
 
 def test_examples_are_independent_of_each_other():
-    idr_BL = some(alpha=0.5, seed=3).index_EB3L[0, :, 0, :-1].numpy()
+    idr_BL = some(alpha=0.5, seed=3).idr_EBL[0, :, :-1].numpy()
     pairs = np.zeros((6, 6))
     np.add.at(pairs, (idr_BL[:, :-1:2].ravel(), idr_BL[:, 1::2].ravel()), 1)
     assert independent(pairs)
@@ -169,11 +170,10 @@ def test_tasks_are_uniform(M1):
 @pytest.mark.parametrize("M1", [3, 40, 60, 100])
 def test_the_whole_promised_range_of_patterns_is_drawn_uniformly(M1):
     prompts = some(20_000, 1, tasks=task_set("all", M1), M1=M1, M2=127)
-    queries = np.bincount(prompts.index_EB3L[0, :, 0, -1].numpy(), minlength=M1)
+    queries = np.bincount(prompts.idr_EBL[0, :, -1].numpy(), minlength=M1)
     assert len(queries) == M1 and likely(queries)
-    idi = np.bincount(prompts.index_EB3L[0, :, 1].numpy().ravel() - M1, minlength=127)
+    idi = np.bincount(prompts.idi_EBL[0].numpy().ravel() - M1, minlength=127)
     assert len(idi) == 127 and likely(idi)
-    assert (prompts.index_EB3L[0, :, 2] == M1 + 127).all()
 
 
 # The exact sampler
@@ -182,7 +182,7 @@ def test_the_whole_promised_range_of_patterns_is_drawn_uniformly(M1):
 @pytest.mark.parametrize(("alpha", "l"), [(0.8, 10), (0.8, 20), (1.0, 6), (0.2, 10), (0.5, 4)])
 def test_exact_counts_are_exact(alpha, l):
     prompts = some(500, l, alpha=alpha, sampler="exact")
-    idr_BL = prompts.index_EB3L[0, :, 0, :-1].numpy()
+    idr_BL = prompts.idr_EBL[0, :, :-1].numpy()
     for pattern in (4, 1):
         assert ((idr_BL == pattern).sum(1) == round(alpha * l / 2)).all()
     rest = np.bincount(idr_BL.ravel(), minlength=6)[list(OTHERS)]
@@ -191,7 +191,7 @@ def test_exact_counts_are_exact(alpha, l):
 
 
 def test_exact_counts_come_in_random_order():
-    idr_BL = some(sampler="exact").index_EB3L[0, :, 0, :-1].numpy()
+    idr_BL = some(sampler="exact").idr_EBL[0, :, :-1].numpy()
     at_position = np.array([(idr_BL == pattern).sum(0) for pattern in range(6)])
     assert likely(at_position[4]) and likely(at_position[1])
     # Four of ten columns carry mu_a; given that the first does, each of the others does in 3 of 9 prompts.
@@ -228,7 +228,7 @@ def test_columns_are_the_sums_of_their_three_axes():
     axis_EVD = torch.stack([Shift(6, 24, s, M1_test=4).axes(rng) for s in (0.5, -1.1)])
     prompts = stack(members)
     shown = stack([some(5, 4, M1=4, tasks=task_set("all", 4), seed=seed) for seed in range(2)])
-    shifted = type(shown)(shown.index_EB3L, shown.coef_EB3L, shown.target_EB, axis_EVD)
+    shifted = shown.on(axis_EVD)
     for p, V in ((prompts, 30), (shifted, 28)):
         columns_EBLD = p.columns(V)
         assert columns_EBLD.shape == (2, 5, 5, 31)
@@ -251,15 +251,14 @@ def test_the_first_examples_are_a_prompt_with_the_same_query():
 def test_members_and_batches_take_ensembles_of_prompts_apart():
     members = [some(5, 3, seed=seed) for seed in range(3)]
     axis_EVD = torch.arange(3.0)[:, None, None].expand(3, 30, 30)
-    whole = stack(members)
-    whole = type(whole)(whole.index_EB3L, whole.coef_EB3L, whole.target_EB, axis_EVD)
+    whole = stack(members).on(axis_EVD)
     for e, member in enumerate(members):
-        assert torch.equal(whole.member(e).coef_EB3L, member.coef_EB3L)
+        assert torch.equal(whole.member(e).noise_EBL, member.noise_EBL)
         assert torch.equal(axes_of(whole.member(e)), axis_EVD[e : e + 1])
     batches = whole.split(2)
     assert [b.target_EB.shape for b in batches] == [(3, 2), (3, 2), (3, 1)]
     assert all(b.axis_EVD is axis_EVD for b in batches)
-    assert torch.equal(torch.cat([b.index_EB3L for b in batches], 1), whole.index_EB3L)
+    assert torch.equal(torch.cat([b.idr_EBL for b in batches], 1), whole.idr_EBL)
     assert torch.equal(whole.to("cpu").target_EB, whole.target_EB)
 
 
@@ -345,10 +344,10 @@ def test_networks_under_one_seed_answer_the_same_test_prompts(S_1):
 
 def test_test_prompts_of_several_alphas_and_sums_share_all_that_they_can():
     low, high = (TestSet(l=12, alpha=alpha, prompts=400).member(OneLayer(), 0) for alpha in (0.4, 0.8))
-    assert torch.equal(low.coef_EB3L[:, :, 1], high.coef_EB3L[:, :, 1])
-    assert torch.equal(low.index_EB3L[..., -1], high.index_EB3L[..., -1]) and torch.equal(low.target_EB, high.target_EB)
+    assert torch.equal(low.noise_EBL, high.noise_EBL) and torch.equal(low.idi_EBL, high.idi_EBL)
+    assert torch.equal(low.idr_EBL[..., -1], high.idr_EBL[..., -1]) and torch.equal(low.target_EB, high.target_EB)
     one, other = (TestSet(l=12, alpha=0.8, prompts=40, S_1=s).member(OneLayer(), 0) for s in (0.5, 1.3))
-    assert torch.equal(one.index_EB3L, other.index_EB3L) and torch.equal(one.coef_EB3L, other.coef_EB3L)
+    assert torch.equal(one.idr_EBL, other.idr_EBL) and torch.equal(one.noise_EBL, other.noise_EBL)
     assert not torch.equal(axes_of(one), axes_of(other))
 
 

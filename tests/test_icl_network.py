@@ -26,18 +26,25 @@ assert_exact = partial(torch.testing.assert_close, rtol=1e-9, atol=1e-9)
 
 def double(prompts):
     """The same prompts in float64."""
-    axis_EVD = None if prompts.axis_EVD is None else prompts.axis_EVD.double()
-    return Prompts(prompts.index_EB3L, prompts.coef_EB3L.double(), prompts.target_EB.double(), axis_EVD)
+    return Prompts(
+        prompts.idr_EBL,
+        prompts.idi_EBL,
+        prompts.noise_EBL.double(),
+        prompts.label_EBL.double(),
+        prompts.target_EB.double(),
+        prompts.beta_E.double(),
+        None if prompts.axis_EVD is None else prompts.axis_EVD.double(),
+    )
 
 
 def some_prompts(rng, E, B, l, *, M1=6, M2=24, alpha=0.8, kappa=0.5, beta=1.0, sums=None):
-    """Prompts of E members; out of domain where `sums` gives them an S_1."""
+    """Prompts of E members, each with a beta of its own; out of domain where `sums` gives them an S_1."""
     members = []
     for e in range(E):
-        shown, tasks = (M1, task_set("all", M1)) if sums is None else (3, task_set("all", 3))
-        p = draw(rng, B, l, alpha=alpha, kappa=kappa, beta=beta, tasks=tasks, M1=shown, M2=M2)
-        axis_EVD = None if sums is None else Shift(M1, M2, sums[e]).axes(rng)[None]
-        members.append(Prompts(p.index_EB3L, p.coef_EB3L, p.target_EB, axis_EVD))
+        shown = M1 if sums is None else 3
+        tasks = task_set("all", shown)
+        prompts = draw(rng, B, l, alpha=alpha, kappa=kappa, beta=beta + e / 4, tasks=tasks, M1=shown, M2=M2)
+        members.append(prompts if sums is None else prompts.on(Shift(M1, M2, sums[e]).axes(rng)[None]))
     return double(stack(members))
 
 

@@ -47,7 +47,7 @@ def test_the_number_of_patterns_does_not_matter():
 
 def mechanism(prompts):
     """How many of the prompts the idealised mechanism answers wrongly; a tie is half an error."""
-    idr_BL, y_BL = prompts.index_EB3L[0, :, 0], prompts.coef_EB3L[0, :, 2]
+    idr_BL, y_BL = prompts.idr_EBL[0], prompts.label_EBL[0]
     same_BL = (idr_BL == idr_BL[:, -1:])[:, :-1]
     has_B = same_BL.any(1, keepdim=True)
     answer_B = torch.where(has_B, y_BL[:, :-1] * same_BL, y_BL[:, :-1]).sum(1) * prompts.target_EB[0]

@@ -120,7 +120,7 @@ def test_a_claim_says_everything_that_a_verdict_rests_on(page, words):
     for said in (
         "Theorem 1, slide 9",
         f"{judged.estimate.value:.4g}",
-        f"[{judged.estimate.lo:.4g}, {judged.estimate.hi:.4g}]",
+        f"[{judged.estimate.lo:.4f}, {judged.estimate.hi:.4f}]",
         str(judged.prediction.rule),
         "(Student t over seeds)",
         "slower lr=0.1",

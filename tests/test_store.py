@@ -32,7 +32,7 @@ HEAD = ["cell", "seed", "status", "seconds", "lr", "steps", "slope", "law", "sta
 def fill(store: Store, cells: Sequence[Cell], *, chunk: int = 3) -> list[Path]:
     """Train the cells and store them in chunks of six seconds each."""
     parts = [cells[i : i + chunk] for i in range(0, len(cells), chunk)]
-    return [store.write(measure(part), seconds=6.0, provenance=HERE) for part in parts]
+    return [store.write(measure(part)[0], seconds=6.0, provenance=HERE) for part in parts]
 
 
 def files_in(store: Store) -> set[Path]:
@@ -64,7 +64,7 @@ def test_a_row_comes_back_with_its_cell_its_constants_and_its_coordinates(store:
     assert list(frame.columns) == [*HEAD, "layer", "of", "metric", "x", "value"]
     assert list(frame["cell"]) == [cell.id for cell in cells for _ in range(4)]
     assert (frame["seconds"] == 2.0).all() and (frame["law"] == "sign").all() and frame["bias"].all()
-    rows = [row for result in measure(cells) for row in result.rows]
+    rows = [row for result in measure(cells)[0] for row in result.rows]
     assert list(frame["value"]) == [row.value for row in rows]
     assert list(frame["x"]) == [row.x for row in rows]
     assert list(frame["of"]) == [row.at["of"] for row in rows]

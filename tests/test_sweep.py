@@ -52,9 +52,9 @@ def wait_for(condition: Callable[[], bool]) -> bool:
 
 def test_a_member_is_the_same_alone_and_in_chunks_of_any_size() -> None:
     cells = toy.cells(64)
-    together = measure(cells)
+    together = measure(cells)[0]
     for size in (1, 3):
-        assert [r for i in range(0, 64, size) for r in measure(cells[i : i + size])] == together
+        assert [r for i in range(0, 64, size) for r in measure(cells[i : i + size])[0]] == together
 
 
 def test_workers_and_other_conditions_change_nothing(tmp_path: Path) -> None:
@@ -141,8 +141,8 @@ def test_minutes_follow_the_rate_that_the_store_has_seen(store: Store) -> None:
     cells = toy.cells(40)
     unseen = plan(cells, store, workers=2).minutes
     assert unseen == pytest.approx(40 * cells[0].config.work() / 1e10 / 2 / 60)
-    store.write(measure(cells[:8]), seconds=16.0, provenance={"device": "cpu", "work": 8 * cells[0].config.work()})
-    store.write(measure(cells[8:9]), seconds=0.1, provenance={"device": "cuda", "work": cells[8].config.work()})
+    store.write(measure(cells[:8])[0], seconds=16.0, provenance={"device": "cpu", "work": 8 * cells[0].config.work()})
+    store.write(measure(cells[8:9])[0], seconds=0.1, provenance={"device": "cuda", "work": cells[8].config.work()})
     assert plan(cells, store, workers=2).minutes == pytest.approx(31 * 2.0 / 2 / 60)
 
 

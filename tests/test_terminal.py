@@ -42,7 +42,7 @@ def test_estimate_and_interval_are_those_of_the_verdict():
     estimate = RESULTS[0].verdicts[0].estimate
     assert estimate is not None
     line = printed(verdict_table(RESULTS)).splitlines()[1]
-    assert f"{estimate.value:.4g}    [{estimate.lo:.4g}, {estimate.hi:.4g}]" in line
+    assert f"{estimate.value:.4f}    [{estimate.lo:.4f}, {estimate.hi:.4f}]" in line
 
 
 def test_no_line_is_cut_or_folded_in_a_pipe(monkeypatch):

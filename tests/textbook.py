@@ -61,9 +61,10 @@ def axes(prompts: Prompts, e: int, *, V: int, d_Y: int) -> Tensor:
 
 
 def multiplied_out(prompts: Prompts, e: int, axis_PH: Tensor) -> Tensor:
-    """The columns of member e's prompts, prompt_BLH: the sum of three axes each."""
-    index_B3L, coef_B3L = prompts.index_EB3L[e], prompts.coef_EB3L[e].double()
-    return torch.einsum("bcl,bclh->blh", coef_B3L, axis_PH[index_B3L])
+    """The columns of member e's prompts, prompt_BLH: beta mu_j + beta kappa nu_k + y q."""
+    idr_BLH, idi_BLH, q_H = axis_PH[prompts.idr_EBL[e]], axis_PH[prompts.idi_EBL[e]], axis_PH[-1]
+    noise_BL1, label_BL1 = (t[e].double().unsqueeze(-1) for t in (prompts.noise_EBL, prompts.label_EBL))
+    return prompts.beta_E[e].double() * idr_BLH + noise_BL1 * idi_BLH + label_BL1 * q_H
 
 
 def attention(net: Network, prompt_BLH: Tensor) -> Tensor:

@@ -131,7 +131,7 @@ def check(
       lemmata check icl --record verdicts.json   # and from then on, in CI:
       lemmata check icl --expect verdicts.json   # exit status 3 where they differ
     """
-    from lemmata.lab import claim as lab
+    from lemmata.lab import check as lab
     from lemmata.lab.store import Store
     from lemmata.show.output import check_output
     from lemmata.show.terminal import terminal, verdict_table

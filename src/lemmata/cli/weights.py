@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import torch
 from safetensors.torch import save
 
 from lemmata.lab.claim import Paper
@@ -26,8 +23,7 @@ def weights(cell: Cell, paper: Paper, *, device: str = "cpu", compile: bool = Fa
         DeviceError: the device is not there.
     """
     check_device(device)
-    with _one_thread():
-        results, end = measure([cell], device=device, compile=compile)
+    results, end = measure([cell], device=device, compile=compile)
     metadata = {
         "cell": cell.id,
         "spec": json.dumps(cell.spec),
@@ -37,14 +33,3 @@ def weights(cell: Cell, paper: Paper, *, device: str = "cpu", compile: bool = Fa
     }
     tensors = {name: p_E[0].contiguous().cpu() for name, p_E in end.params.items()}
     return save(tensors, metadata)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """As in a worker: more threads would add in another order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -12,8 +12,9 @@
     mu'_j       out-of-domain-relevant pattern: sum_i c_ji mu_i, sum_i c_ji = S_1       Shift
 
 A column is three numbers on known patterns: (beta, mu_j), (beta kappa, nu_k), (y, q). Prompts are kept in these
-coordinates and never multiplied out where the network is trained; the patterns are the axes, which loses nothing, since the
-one-layer network and its initialisation are equivariant to rotations of the input (tests/test_icl_network.py shows it).
+coordinates and never multiplied out where the network is trained; the patterns are the axes, which loses nothing,
+since the one-layer network and its initialisation are equivariant to rotations of the input (tests/test_icl_network.py
+shows it).
 
 Shapes: E members, B prompts, L = l + 1 columns of which the last is the query, V = M1 + M2 patterns.
 """
@@ -21,7 +22,7 @@ Shapes: E members, B prompts, L = l + 1 columns of which the last is the query, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -38,6 +39,8 @@ COVERS = ("cyclic", "cyclic-2", "cyclic-3", "cyclic-4", "all", "pairs")
 # Sets that break the theorem's condition: a pattern with one label only, patterns left out, unequal labels.
 CONTROLS = ("one-label", "half-the-patterns", "star")
 TASK_SETS = COVERS + CONTROLS
+# Those that pair the patterns up or take half of them.
+EVEN_ONLY = ("pairs", "one-label", "half-the-patterns")
 SAMPLERS = ("iid", "exact")
 
 
@@ -84,9 +87,11 @@ def exact_count(alpha: float, l: int) -> int:
     """
     count = alpha * l / 2
     if abs(count - round(count)) > 1e-6:
-        step = next(n for n in range(1, 1001) if abs(alpha * n / 2 - round(alpha * n / 2)) < 1e-6)
-        expected = f"a prompt length that holds exact counts at alpha = {alpha:g} (a multiple of {step})"
-        raise ConstantError(expected, f"l = {l}", f"choose a multiple of {step}, or the iid sampler")
+        step = next((n for n in range(1, 1001) if abs(alpha * n / 2 - round(alpha * n / 2)) < 1e-6), None)
+        fitting = f"a multiple of {step}" if step else "none below 1000 does"
+        expected = f"a prompt length that holds exact counts at alpha = {alpha:g} ({fitting})"
+        fix = f"choose {fitting}, or sampler=iid" if step else "choose a rounder alpha, or sampler=iid"
+        raise ConstantError(expected, f"l = {l}", fix)
     return round(count)
 
 
@@ -111,9 +116,9 @@ class Prompts:
     @classmethod
     def empty(cls, E: int, B: int, l: int) -> Prompts:
         """Memory for prompts, to be written by `fill`."""
-        integers = (torch.empty(E, B, l + 1, dtype=torch.int64) for _ in range(2))
-        numbers = (torch.empty(E, B, l + 1) for _ in range(2))
-        return cls(*integers, *numbers, torch.empty(E, B), torch.empty(E))
+        index_EBL = torch.empty(E, B, l + 1, dtype=torch.int64)
+        noise_EBL, label_EBL = torch.empty(E, B, l + 1), torch.empty(E, B, l + 1)
+        return cls(index_EBL, index_EBL.clone(), noise_EBL, label_EBL, torch.empty(E, B), torch.empty(E))
 
     @property
     def length(self) -> int:
@@ -145,7 +150,9 @@ class Prompts:
 
     def member(self, e: int) -> Prompts:
         """The prompts of one member, sharing memory."""
-        return replace(self._each(lambda t: t[e : e + 1]), axis_EVD=None if self.axis_EVD is None else self.axis_EVD[e : e + 1])
+        return replace(
+            self._each(lambda t: t[e : e + 1]), axis_EVD=None if self.axis_EVD is None else self.axis_EVD[e : e + 1]
+        )
 
     def split(self, size: int) -> list[Prompts]:
         """Consecutive batches of `size` prompts, sharing memory."""
@@ -163,8 +170,15 @@ class Prompts:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Prompts:
         """Every tensor but the axes changed in the same way."""
-        parts = (self.idr_EBL, self.idi_EBL, self.noise_EBL, self.label_EBL, self.target_EB, self.beta_E)
-        return Prompts(*(change(part) for part in parts), self.axis_EVD)
+        return Prompts(
+            idr_EBL=change(self.idr_EBL),
+            idi_EBL=change(self.idi_EBL),
+            noise_EBL=change(self.noise_EBL),
+            label_EBL=change(self.label_EBL),
+            target_EB=change(self.target_EB),
+            beta_E=change(self.beta_E),
+            axis_EVD=self.axis_EVD,
+        )
 
 
 def draw(
@@ -216,8 +230,8 @@ def fill(
     bits_2BL = rng.integers(0, 2**64, count * L, dtype=np.uint64).view(np.uint32).reshape(2, count, L)
     role_BL = (_exact_roles if sampler == "exact" else _iid_roles)(rng, bits_2BL[0], alpha, M1)
     pattern_of_role = np.array([[a, b, *(i for i in range(M1) if i not in (a, b))] for a, b in tasks], dtype=np.uint8)
-    task_B1 = rng.integers(0, len(tasks), (count, 1), dtype=np.uint16)
-    idr_BL[...] = np.take(pattern_of_role, role_BL + np.uint16(M1) * task_B1)
+    task_B1 = rng.integers(0, len(tasks), (count, 1), dtype=np.uint32)
+    idr_BL[...] = np.take(pattern_of_role, role_BL + np.uint32(M1) * task_B1)
 
     # The other half, as u in [0, 1), times 2 M2: the whole part is an irrelevant pattern and a coin, the rest is kappa.
     parts_BL = bits_2BL[1] * np.uint64(2 * M2)
@@ -292,7 +306,13 @@ class Shift:
 
 def stack(members: Sequence[Prompts]) -> Prompts:
     """The prompts of several members as one ensemble's."""
-    names = [f.name for f in fields(Prompts) if f.name != "axis_EVD"]
-    parts = [torch.cat([getattr(p, name) for p in members]) for name in names]
     axes = [p.axis_EVD for p in members if p.axis_EVD is not None]
-    return Prompts(*parts, torch.cat(axes) if axes else None)
+    return Prompts(
+        idr_EBL=torch.cat([p.idr_EBL for p in members]),
+        idi_EBL=torch.cat([p.idi_EBL for p in members]),
+        noise_EBL=torch.cat([p.noise_EBL for p in members]),
+        label_EBL=torch.cat([p.label_EBL for p in members]),
+        target_EB=torch.cat([p.target_EB for p in members]),
+        beta_E=torch.cat([p.beta_E for p in members]),
+        axis_EVD=torch.cat(axes) if axes else None,
+    )

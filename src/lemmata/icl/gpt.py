@@ -35,7 +35,6 @@ Shapes: E members, B prompts, L = l + 1 columns, T = B L tokens, V patterns, N l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, final
@@ -46,14 +45,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lemmata.icl.data import TASK_SETS, Prompts
-from lemmata.icl.prompting import Prompting, training_draws
-from lemmata.lab.ensemble import Adam, Job, Params, Phase
+from lemmata.icl.prompting import Prompting
+from lemmata.lab.ensemble import Adam, Params, Phase
 from lemmata.lab.errors import ConstantError
-from lemmata.lab.losses import hinge
 from lemmata.lab.streams import stream
 from lemmata.lab.trainee import constant
 
-__all__ = ["SmallGPT", "SmallGPTJob", "forward", "initial", "layer_inputs", "query_attention", "read_in"]
+__all__ = ["SmallGPT", "forward", "initial", "layer_inputs", "query_attention", "read_in"]
 
 # What a layer consists of; each is one tensor for all layers, the layer axis after the member axis.
 LAYER: tuple[str, ...] = (
@@ -261,38 +259,14 @@ class SmallGPT(Prompting):
         query = 12 * D * D + 2 * L * self.n_head * D
         return 6.0 * self.steps * self.B * (3 * L * D + (self.n_layer - 1) * L * column + query)
 
-    @classmethod
-    def job(cls, configs: Sequence[SmallGPT], seeds: Sequence[int], device: str) -> Job:
-        """The ensemble of these members."""
-        return SmallGPTJob(configs, seeds, device)
-
-
-@final
-class SmallGPTJob:
-    """First weights, loss and draws of an ensemble of small GPT-2s."""
-
-    def __init__(self, configs: Sequence[SmallGPT], seeds: Sequence[int], device: str) -> None:
-        """Members must share their shapes."""
-        self.configs, self.seeds, self.device = configs, seeds, device
-        self.lr_E = torch.tensor([c.lr for c in configs], device=device)
-        self.draws = training_draws(configs, seeds, device)
-
-    def params(self) -> Params:
-        """The first weights of every member."""
-        members = [
-            initial(
-                stream("icl.gpt.weights", c.axes("network"), seed),
-                V=c.M1 + c.M2,
-                S=c.l_tr + 1 if c.positions else 0,
-                N=c.n_layer,
-                H=c.n_head,
-                D=c.width,
-                causal=c.causal,
-            )
-            for c, seed in zip(self.configs, self.seeds, strict=True)
-        ]
-        return {name: torch.stack([p[name] for p in members]).to(self.device) for name in members[0]}
-
-    def loss(self, params: Params, draws: Prompts) -> Tensor:
-        """The hinge loss of a batch of fresh prompts."""
-        return hinge(forward(params, draws), draws.target_EB)
+    def weights(self, seed: int) -> Params:
+        """The first weights of one member, without the member axis."""
+        return initial(
+            stream("icl.gpt.weights", self.axes("network"), seed),
+            V=self.M1 + self.M2,
+            S=self.l_tr + 1 if self.positions else 0,
+            N=self.n_layer,
+            H=self.n_head,
+            D=self.width,
+            causal=self.causal,
+        )

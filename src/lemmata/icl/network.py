@@ -9,10 +9,11 @@
     W_O      hidden layer, N(0, xi^2) at the start                 (M, H)
     a        output signs, +-1/sqrt(m), half each, never trained   (M,)
 
-Three savings, exact over whole trajectories (tests/test_icl_network.py, against the textbook form in tests/textbook.py):
-only the query column attends, so W_K^T W_Q p_query is formed once; W_O W_V is multiplied before it meets a prompt; and a
-column is three coordinates on the pattern axes, so a score is two look-ups and pooling is two additions, where the
-textbook multiplies 60 x 60 matrices with every column. The rows of W_Q and W_K beyond D stay 0 and are left out.
+Three savings, exact over whole trajectories (tests/test_icl_network.py, against the textbook form in
+tests/textbook.py): only the query column attends, so W_K^T W_Q p_query is formed once; W_O W_V is multiplied before it
+meets a prompt; and a column is three coordinates on the pattern axes, so a score is two look-ups and pooling is two
+additions, where the textbook multiplies 60 x 60 matrices with every column. The rows of W_Q and W_K beyond D stay 0
+and are left out.
 
 Shapes: E members, B prompts, L = l + 1 columns, V pattern axes, D = V + 1, H hidden width, M neurons.
 """
@@ -21,20 +22,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Sequence, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lemmata.icl.data import Prompts
-from lemmata.icl.prompting import Prompting, training_draws
-from lemmata.lab.ensemble import Job, Params, Phase
-from lemmata.lab.losses import hinge
+from lemmata.icl.prompting import Prompting
+from lemmata.lab.ensemble import Params, Phase
 from lemmata.lab.streams import stream
 from lemmata.lab.trainee import constant
 
-__all__ = ["OneLayer", "OneLayerJob", "attention", "forward", "initial", "output_signs", "pool", "readout"]
+__all__ = ["OneLayer", "attention", "forward", "initial", "output_signs", "pool", "readout"]
 
 
 def attention(params: Params, prompts: Prompts) -> Tensor:
@@ -59,7 +59,7 @@ def forward(params: Params, prompts: Prompts) -> Tensor:
 
 
 def _query_key(params: Params, prompts: Prompts) -> Tensor:
-    """u = W_K^T W_Q p_query, seen from the prompts' own axes: a column's score is its inner product with it."""
+    """U = W_K^T W_Q p_query, seen from the prompts' own axes: a column's score is its inner product with it."""
     key_EDD = params["W_Q"].transpose(1, 2) @ params["W_K"]
     u_EBD = _query(prompts, params["W_Q"].shape[-1]) @ key_EDD
     if prompts.axis_EVD is None:
@@ -87,7 +87,9 @@ def _planes(prompts: Prompts) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return prompts.idr_EBL, prompts.idi_EBL, prompts.beta_E.view(-1, 1, 1), prompts.noise_EBL, prompts.label_EBL
 
 
-def _dot(t_EBV: Tensor, idr_EBL: Tensor, idi_EBL: Tensor, beta_E11: Tensor, noise_EBL: Tensor, label_EBL: Tensor) -> Tensor:
+def _dot(
+    t_EBV: Tensor, idr_EBL: Tensor, idi_EBL: Tensor, beta_E11: Tensor, noise_EBL: Tensor, label_EBL: Tensor
+) -> Tensor:
     """Inner product of every column with a vector a prompt: two look-ups and a product."""
     relevant_EBL = t_EBV.gather(2, idr_EBL).mul_(beta_E11)
     return relevant_EBL.addcmul_(t_EBV.gather(2, idi_EBL), noise_EBL).addcmul_(t_EBV[..., -1:], label_EBL)
@@ -199,30 +201,7 @@ class OneLayer(Prompting):
         attend = 3 * self.B * D * D + 4 * self.B * L * D
         return 2.0 * self.steps * (hidden + attend)
 
-    @classmethod
-    def job(cls, configs: Sequence[OneLayer], seeds: Sequence[int], device: str) -> Job:
-        """The ensemble of these members."""
-        return OneLayerJob(configs, seeds, device)
-
-
-@final
-class OneLayerJob:
-    """First weights, loss and draws of an ensemble of one-layer networks."""
-
-    def __init__(self, configs: Sequence[OneLayer], seeds: Sequence[int], device: str) -> None:
-        """Members must share their shapes."""
-        self.configs, self.seeds, self.device = configs, seeds, device
-        self.lr_E = torch.tensor([c.lr for c in configs], device=device)
-        self.draws = training_draws(configs, seeds, device)
-
-    def params(self) -> Params:
-        """The first weights of every member."""
-        members = [
-            initial(stream("icl.weights", c.axes("network"), seed), V=c.M1 + c.M2, d_Y=c.d_Y, m=c.m, delta=c.delta, xi=c.xi)
-            for c, seed in zip(self.configs, self.seeds, strict=True)
-        ]
-        return {name: torch.stack([p[name] for p in members]).to(self.device) for name in members[0]}
-
-    def loss(self, params: Params, draws: Prompts) -> Tensor:
-        """The hinge loss of a batch of fresh prompts."""
-        return hinge(forward(params, draws), draws.target_EB)
+    def weights(self, seed: int) -> Params:
+        """The first weights of one member, without the member axis."""
+        rng = stream("icl.weights", self.axes("network"), seed)
+        return initial(rng, V=self.M1 + self.M2, d_Y=self.d_Y, m=self.m, delta=self.delta, xi=self.xi)

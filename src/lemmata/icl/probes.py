@@ -12,8 +12,9 @@ Propositions 1 and 2 and Theorem 3 of Li et al. (ICML 2024, arXiv 2402.15607).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Sequence, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -148,14 +149,25 @@ class Neurons(Measure):
         if snapshot.step < config.steps:
             return found
         ends = [
-            self._ends(norm_EM[e], angle_EM[e], label_EM[e], plus_EM[e], row_EMD[e], memory["start"][e], memory["lucky"][e])
+            self._ends(
+                norm_EM[e], angle_EM[e], label_EM[e], plus_EM[e], row_EMD[e], memory["start"][e], memory["lucky"][e]
+            )
             for e in range(len(snapshot.members))
         ]
-        return [a + [Row(metric, snapshot.step, value) for metric, value in b.items()] for a, b in zip(found, ends, strict=True)]
+        return [
+            a + [Row(metric, snapshot.step, value) for metric, value in b.items()]
+            for a, b in zip(found, ends, strict=True)
+        ]
 
     @staticmethod
     def _ends(
-        norm_M: Tensor, angle_M: Tensor, label_M: Tensor, plus_M: Tensor, row_MD: Tensor, start_MD: Tensor, lucky_M: Tensor
+        norm_M: Tensor,
+        angle_M: Tensor,
+        label_M: Tensor,
+        plus_M: Tensor,
+        row_MD: Tensor,
+        start_MD: Tensor,
+        lucky_M: Tensor,
     ) -> dict[str, float]:
         """One member at the end: how its row norms part, and the kinds of neurons on either side."""
         between, small = gap(norm_M)
@@ -168,7 +180,7 @@ class Neurons(Measure):
             "large_over_small": float(norm_M[large_M].mean() / norm_M[~large_M].mean()),
             "large_angle": float(angle_M[large_M].mean()),
             "large_label_right": float(right_M[large_M].float().mean()),
-            "small_moved": float((moved_M[~large_M].mean() / moved_M[large_M].mean())),
+            "small_moved": float(moved_M[~large_M].mean() / moved_M[large_M].mean()),
             "lucky_share": float(lucky_M.float().mean()),
             "large_lucky": float(lucky_M[large_M].float().mean()),
             "lucky_large": float(large_M[lucky_M].float().mean()) if lucky_M.any() else 0.0,
@@ -193,7 +205,7 @@ def _lucky(row_EMD: Tensor, plus_EM: Tensor, M1: int) -> Tensor:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Pruning(Measure):
-    """Hinge loss and 0-1 error after rows of W_O are set to 0, out of domain: smallest first, largest first, at random."""
+    """Out-of-domain losses after rows of W_O are set to 0: smallest first, largest first, at random."""
 
     name: ClassVar[str] = "pruning"
 
@@ -208,8 +220,10 @@ class Pruning(Measure):
         check_test(config, self.alpha_test, (self.S_1,))
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
-        """Rows "error" and "hinge" at x = share pruned, by policy, alpha_test and l; policy "small" prunes those below
-        the gap, and no others."""
+        """Rows "error" and "hinge" at x = share pruned, by policy, alpha_test and l.
+
+        Policy "small" prunes the rows below the gap, and no others.
+        """
         norm_EM = row_norms(snapshot.params)
         M = norm_EM.shape[1]
         chance_EM = torch.stack([torch.from_numpy(stream("icl.pruning", M, s).random(M)) for s in snapshot.seeds])
@@ -220,7 +234,9 @@ class Pruning(Measure):
         }
         small_E = torch.tensor([gap(norm_M)[1] for norm_M in norm_EM])
         every_E = torch.ones_like(small_E)
-        cuts = [(policy, share * every_E.double(), round(share * M) * every_E) for policy in ranks for share in self.shares]
+        cuts = [
+            (policy, share * every_E.double(), round(share * M) * every_E) for policy in ranks for share in self.shares
+        ]
         cuts.append(("small", small_E.double() / M, small_E))
         parts: list[list[list[Row]]] = []
         for alpha in self.alpha_test:

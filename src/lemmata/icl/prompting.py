@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
+from typing import Self, final
 
+import torch
 from torch import Tensor
 
-from lemmata.icl.data import SAMPLERS, TASK_SETS, Prompts, exact_count, fill, task_set
-from lemmata.lab.ensemble import Params
+from lemmata.icl.data import EVEN_ONLY, SAMPLERS, TASK_SETS, Prompts, exact_count, fill, task_set
+from lemmata.lab.ensemble import Job, Params
 from lemmata.lab.errors import ConstantError
+from lemmata.lab.losses import hinge
 from lemmata.lab.streams import BLOCK, Blocks, stream
 from lemmata.lab.trainee import Trainee, constant
 
-__all__ = ["Prompting", "training_draws"]
+__all__ = ["Prompting", "PromptingJob"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,24 +30,41 @@ class Prompting(Trainee):
     kappa: float = constant(0.5, "K: kappa ~ U(-K, K)", origin="chosen", room="data", low=0)
     alpha: float = constant(0.8, "share of examples with mu_a or mu_b", origin="given", room="data", low=0, high=1)
     l_tr: int = constant(20, "training prompt length", origin="given", room="data", low=1, shape=True)
-    l_min: int = constant(0, "shortest training prompt, 0: all of l_tr", origin="chosen", room="data", low=0, shape=True)
+    l_min: int = constant(
+        0, "shortest training prompt, 0: all of l_tr", origin="chosen", room="data", low=0, shape=True
+    )
     tasks: str = constant("cyclic-3", "training tasks T_tr", origin="chosen", room="data", choices=TASK_SETS)
     sampler: str = constant("iid", "how examples are drawn", origin="chosen", room="data", choices=SAMPLERS)
     B: int = constant(128, "prompts in a batch", origin="chosen", room="data", low=1, shape=True)
 
     def validate(self) -> None:
         """A task needs its own patterns, a range of lengths two ends, and exact counts must fit into the prompt."""
+        if self.tasks in EVEN_ONLY and (self.M1 % 2 or self.M1 < 4):
+            expected = f"an even M1 of at least 4 for tasks={self.tasks}, which pairs or halves the patterns"
+            raise ConstantError(expected, f"M1 = {self.M1}", "change M1, or train on tasks=cyclic")
         if self.alpha == 0:
             raise ConstantError("alpha in (0, 1]", "0", "choose alpha above 0: a task needs its own patterns")
         if self.l_min > self.l_tr:
             raise ConstantError(f"l_min of at most l_tr = {self.l_tr}", str(self.l_min), "lower l_min or raise l_tr")
         if self.sampler == "exact":
             exact_count(self.alpha, self.l_tr)
+            if self.l_min:
+                expected = "l_min = 0 with sampler=exact, since a drawn length cannot always hold the counts"
+                raise ConstantError(expected, f"l_min = {self.l_min}", "set l_min to 0, or sampler=iid")
+
+    @abstractmethod
+    def weights(self, seed: int) -> Params:
+        """The first weights of one member, without the member axis."""
 
     @staticmethod
     @abstractmethod
     def forward(params: Params, prompts: Prompts) -> Tensor:
         """The network's outputs F on an ensemble's prompts, output_EB."""
+
+    @classmethod
+    def job(cls, configs: Sequence[Self], seeds: Sequence[int], device: str) -> Job:
+        """The ensemble of these members, on the hinge loss."""
+        return PromptingJob(configs, seeds, device)
 
     def fill(self, prompts: Prompts, seed: int, block: int) -> None:
         """Write one member's training prompts of one block of steps, BLOCK * B of them."""
@@ -73,7 +93,28 @@ class Prompting(Trainee):
         return rng.integers(self.l_min, self.l_tr, BLOCK, endpoint=True).tolist()
 
 
-def training_draws(configs: Sequence[Prompting], seeds: Sequence[int], device: str) -> Blocks[Prompts]:
+@final
+class PromptingJob:
+    """First weights, loss and draws of an ensemble of one kind of network."""
+
+    def __init__(self, configs: Sequence[Prompting], seeds: Sequence[int], device: str) -> None:
+        """Members must share their shapes."""
+        self.configs, self.seeds, self.device = configs, seeds, device
+        self.forward = type(configs[0]).forward
+        self.lr_E = torch.tensor([c.lr for c in configs], device=device)
+        self.draws = _training_draws(configs, seeds, device)
+
+    def params(self) -> Params:
+        """The first weights of every member."""
+        members = [config.weights(seed) for config, seed in zip(self.configs, self.seeds, strict=True)]
+        return {name: torch.stack([p[name] for p in members]).to(self.device) for name in members[0]}
+
+    def loss(self, params: Params, draws: Prompts) -> Tensor:
+        """The hinge loss of a batch of fresh prompts."""
+        return hinge(self.forward(params, draws), draws.target_EB)
+
+
+def _training_draws(configs: Sequence[Prompting], seeds: Sequence[int], device: str) -> Blocks[Prompts]:
     """The prompts of each step for an ensemble, as `Job.draws` wants them."""
     config = configs[0]
     # One piece of memory for all blocks: fresh pages would cost more than the numbers that are written to them.

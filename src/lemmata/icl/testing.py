@@ -1,14 +1,15 @@
 """Test prompts, in-domain and out-of-domain, and the errors of trained networks on them.
 
-Test prompts are a function of the seed and of the kind of prompt, never of what the network was trained on: two networks
-under one seed answer the same prompts, and so do the alpha' and S_1 of one measure, so that differences between them are
-differences of the networks. A prompt's first l examples are the test prompt of length l.
+Test prompts are a function of the seed and of the kind of prompt, never of what the network was trained on: two
+networks under one seed answer the same prompts, and so do the alpha' and S_1 of one measure, so that differences
+between them are differences of the networks. A prompt's first l examples are the test prompt of length l.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Sequence, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor
@@ -77,7 +78,11 @@ def check_test(config: Prompting, alphas: Sequence[float], sums: Sequence[float]
     """
     for alpha in alphas:
         if not 0 < alpha <= 1:
-            raise ConstantError("alpha_test (share of the test examples with mu_a or mu_b) in (0, 1]", f"{alpha:g}", "choose it in (0, 1]")
+            raise ConstantError(
+                "alpha_test (share of the test examples with mu_a or mu_b) in (0, 1]",
+                f"{alpha:g}",
+                "choose it in (0, 1]",
+            )
     for S_1 in sums:
         Shift(config.M1, config.M2, S_1).check()
 
@@ -168,15 +173,19 @@ class FirstPassage(Measure):
         prompts = TestSet(l=self.l, alpha=self.alpha, prompts=self.prompts).ensemble(snapshot)
         loss = error if self.loss == "error" else hinge
         value_E = loss(outputs(snapshot, prompts), prompts.target_EB)
-        memory["passed"] = [value < self.below for value in value_E.tolist()]
-        before, last = memory.get("step", 0), snapshot.step >= snapshot.configs[0].steps
-        memory["step"] = snapshot.step
-        ends = [(before, snapshot.step) if passed else (snapshot.step, float("inf")) for passed in memory["passed"]]
-        return [
-            [Row("steps_lo", 0, lo), Row("steps_hi", 0, hi)] if passed or last else []
-            for passed, (lo, hi) in zip(memory["passed"], ends, strict=True)
-        ]
+        passed: set[int] = memory.setdefault("passed", set())
+        before, memory["step"] = memory.get("step", 0), snapshot.step
+        found: list[list[Row]] = []
+        for member, value, config in zip(snapshot.members, value_E.tolist(), snapshot.configs, strict=True):
+            ends = None
+            if member not in passed and value < self.below:
+                passed.add(member)
+                ends = (before, snapshot.step)
+            elif member not in passed and snapshot.step >= config.steps:
+                ends = (snapshot.step, float("inf"))
+            found.append([Row("steps_lo", 0, ends[0]), Row("steps_hi", 0, ends[1])] if ends else [])
+        return found
 
     def finished(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[bool]:
         """Those that have passed."""
-        return memory["passed"] if memory.get("step") == snapshot.step else [False] * len(snapshot.members)
+        return [member in memory["passed"] for member in snapshot.members]

@@ -51,8 +51,8 @@ def oracle(l: int, alpha: float) -> float:
     0.5
     >>> oracle(4, 1.0) == 0.5**4
     True
-    >>> round(oracle(8, 0.8), 5)
-    0.01567
+    >>> round(oracle(8, 0.8), 4)
+    0.0165
     """
     if l < 0 or not 0 < alpha <= 1:
         raise InputError("l >= 0 and alpha in (0, 1]", f"l = {l}, alpha = {alpha}", "choose them in these ranges")
@@ -83,7 +83,7 @@ def length_needed(eps: float, alpha: float) -> float:
         InputError: a target outside (0, 1/2), or a share outside (0, 1].
 
     >>> round(length_needed(0.01, 0.8), 2)
-    8.87
+    9.0
     """
     if not 0 < eps < 0.5:
         raise InputError("a target error in (0, 1/2)", str(eps), "choose one in between, as 0.01")
@@ -97,7 +97,12 @@ def length_needed(eps: float, alpha: float) -> float:
 def task_share(M1: int) -> float:
     """The share of the tasks that Theorem 1 asks to train on, (M1 - 1)^(-1/2).
 
+    Raises:
+        InputError: fewer than two patterns, of which no task can be made.
+
     >>> round(task_share(6), 3)
     0.447
     """
+    if M1 < 2:
+        raise InputError("at least two patterns", f"M1 = {M1}", "a task needs two: raise M1")
     return (M1 - 1) ** -0.5

@@ -179,7 +179,7 @@ def _judge(
 
 
 def _estimate(p: Prediction, frame: pd.DataFrame) -> tuple[Estimate | None, Verdict, str]:
-    """The statistic, its verdict and the reasons that forbid one; changed constants can leave too little to estimate."""
+    """The statistic, its verdict, and what forbids one: changed constants can leave too little to estimate."""
     try:
         estimate = p.estimate(frame)
     except DataError as error:

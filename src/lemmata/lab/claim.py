@@ -1,12 +1,13 @@
 """What is asked: a claim of a paper, and its predictions with the rule of each.
 
-A claim reads like the statement in the paper from top to bottom: source, predictions with their experiments, constants and
-rules, figure. Profiles differ in seeds and in the density of the grid, never in a rule. How a verdict is reached is in
-`lemmata.lab.check`.
+A claim reads like the statement in the paper from top to bottom: source, predictions with their experiments, constants
+and rules, figure. Profiles differ in seeds and in the density of the grid, never in a rule. How a verdict is reached
+is in `lemmata.lab.check`.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,10 +145,12 @@ class Claim:
         *,
         seeds: int | None = None,
         changes: Mapping[str, Value] | None = None,
-        store: Path | str = "lemmata-store",
+        store: Path | str | None = None,
         workers: int | None = None,
     ) -> Result:
         """Train what the store lacks and judge every prediction.
+
+        The store is `lemmata-store` in the working folder, unless it is given or `LEMMATA_STORE` names another.
 
         Raises:
             InputError: a number of seeds or a constant that cannot be.
@@ -156,7 +159,8 @@ class Claim:
         # The judge knows claims; a claim knows the judge only when it is asked to be judged.
         from lemmata.lab.check import check
 
-        options = Options(profile=profile, seeds=seeds, changes=changes or {}, store=Path(store), workers=workers)
+        path = Path(store or os.environ.get("LEMMATA_STORE", "lemmata-store"))
+        options = Options(profile=profile, seeds=seeds, changes=changes or {}, store=path, workers=workers)
         return check([self], options)[0]
 
 

@@ -11,14 +11,19 @@ gradient of the sum is every member's own. What is random comes in as draws, so 
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from typing import Any, Callable, Collection, Literal, Mapping, Protocol, Sequence, final
+from typing import Any, Literal, Protocol, final
 
 import torch
 from torch import Tensor
 
 __all__ = ["Adam", "Draws", "Job", "Params", "Phase", "Sgd", "Snapshot", "Status", "fit"]
+
+# A member is dead once this many steps in a row have left its weights as they were, though its loss is not 0.
+PATIENCE = 8
 
 Params = dict[str, Tensor]
 Draws = Any
@@ -125,6 +130,18 @@ class Snapshot:
 Watch = Callable[[Snapshot], Sequence[bool]]
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """More threads would add in another order, and lose a factor of three when anything else runs."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def fit(
     configs: Sequence[Any],
     seeds: Sequence[int],
@@ -136,35 +153,39 @@ def fit(
 ) -> Snapshot:
     """Train one member a (config, seed) pair, all as one program, and return them in the order given.
 
-    The configs are `lemmata.lab.trainee.Trainee`s of one `shape_key`. `watch` is called at step 0, at the last step and at
-    `watch_steps`, with the members that still train, and says which of them are finished: these leave the ensemble,
-    the others go on with exactly the numbers they would have had.
+    The configs are `lemmata.lab.trainee.Trainee`s of one `shape_key`. `watch` is called at step 0, at the last step
+    and at `watch_steps`, with the members that still train, and says which of them are finished: these leave the
+    ensemble, the others go on with exactly the numbers they would have had.
     """
     kind, phases, optimizer = type(configs[0]), configs[0].phases(), configs[0].optimizer()
     total = sum(phase.steps for phase in phases)
+    looks = {0, total, *watch_steps} if watch else set()
     job: Job = kind.job(configs, seeds, device)
-    live = Snapshot(list(configs), list(seeds), range(len(configs)), job.params(), 0, ["ok"] * len(configs))
+    status: list[Status] = ["ok"] * len(configs)
+    live = Snapshot(list(configs), list(seeds), range(len(configs)), job.params(), 0, status)
     gone: list[Snapshot] = []
-    start = 0
+    trail: deque[Params] = deque(maxlen=PATIENCE + 1)
+    end = 0
     for phase in phases:
+        end += phase.steps
         trained = [name for name in live.params if phase.rates.get(name, 1.0) != 0.0]
         state = optimizer.start({name: live.params[name] for name in trained})
         step = _stepper(job, phase, trained, optimizer, compile)
-        stops = sorted({start, start + phase.steps, *(s for s in watch_steps if start < s < start + phase.steps)})
-        for here, there in pairwise([start, *stops] if start == 0 else stops):
-            live = _advance(live, there - here, step, state, job)
-            if watch is None:
+        for stop in sorted({end, *(look for look in looks if live.step <= look < end)}):
+            live = _advance(live, stop, step, state, job, trail)
+            if watch is None or stop not in looks:
                 continue
+            looks.remove(stop)
             done = watch(live)
-            if any(done) and there < total:
-                stay = [i for i, finished in enumerate(done) if not finished]
+            stay = [i for i, finished in enumerate(done) if not finished]
+            if len(stay) < len(done) and stop < total:
                 gone.append(live.take([i for i, finished in enumerate(done) if finished]))
-                live, state = live.take(stay), _take_state(state, stay)
                 if not stay:
                     return _in_order(gone)
+                live, state = live.take(stay), _take_state(state, stay)
+                trail.clear()
                 job = kind.job(live.configs, live.seeds, device)
                 step = _stepper(job, phase, trained, optimizer, compile)
-        start += phase.steps
     return _in_order([*gone, live])
 
 
@@ -187,23 +208,26 @@ def _stepper(job: Job, phase: Phase, trained: Sequence[str], optimizer: Sgd | Ad
     return torch.compile(step, dynamic=False)
 
 
-def _advance(live: Snapshot, count: int, step: Callable, state: Params, job: Job) -> Snapshot:
-    """The snapshot `count` steps on; a member is diverged once its loss is not finite, dead once it cannot move."""
-    before, params, loss_E = live.params, live.params, None
-    for here in range(live.step, live.step + count):
-        before, (params, loss_E) = params, step(params, state, job.draws(here))
+def _advance(live: Snapshot, stop: int, step: Callable, state: Params, job: Job, trail: deque[Params]) -> Snapshot:
+    """The snapshot at step `stop`, with what became of its members; `trail` keeps the weights of the last steps."""
+    params, loss_E = live.params, None
+    for here in range(live.step, stop):
+        trail.append(params)
+        params, loss_E = step(params, state, job.draws(here))
     if loss_E is None:
         return live
-    moved_E = torch.zeros_like(loss_E, dtype=torch.bool)
+    finite_E = torch.isfinite(loss_E)
+    moved_E = torch.zeros_like(finite_E)
     for name, p in params.items():
-        moved_E |= (p != before[name]).reshape(len(p), -1).any(1)
-    # A hinge that is positive for some prompt has a gradient unless every neuron that it needs is off for good.
-    dead_E, diverged_E = ~moved_E & (loss_E > 0), ~torch.isfinite(loss_E)
+        finite_E = finite_E & torch.isfinite(p).reshape(len(p), -1).all(1)
+        moved_E |= (p != trail[0][name]).reshape(len(p), -1).any(1)
+    # A loss above 0 has a gradient unless every neuron that it needs is off; over many batches, off for good.
+    stuck_E = ~moved_E & (loss_E > 0) & (job.lr_E > 0) & (len(trail) > PATIENCE)
     status: list[Status] = [
-        "diverged" if bad or old == "diverged" else "dead" if stuck else "ok"
-        for old, bad, stuck in zip(live.status, diverged_E.tolist(), dead_E.tolist(), strict=True)
+        "diverged" if old == "diverged" or not finite else "dead" if stuck else "ok"
+        for old, finite, stuck in zip(live.status, finite_E.tolist(), stuck_E.tolist(), strict=True)
     ]
-    return Snapshot(live.configs, live.seeds, live.members, params, live.step + count, status)
+    return replace(live, params=params, step=stop, status=status)
 
 
 def _take(tensors: Params, positions: Sequence[int]) -> Params:

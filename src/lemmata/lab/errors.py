@@ -1,19 +1,19 @@
 """Every error a user can meet, each in three parts: what was expected, what came, the usual fix.
 
-    LemmataError
-    ├── InputError            the call is wrong
-    │   ├── ConstantError     a constant of an experiment has no such name or cannot take this value
-    │   ├── UnknownNameError  no such paper, claim, cell or profile
-    │   └── OutputError       a file cannot be written there, or not in this format
-    ├── DataError             the inputs exist, but no data or statistic of the asked kind do
-    ├── StoreError            the store cannot be read or written
-    ├── DeviceError           the device is not there
-    ├── EngineError           the training itself broke down (a worker was killed again and again)
-    └── RegistryError         a paper or claim is registered wrongly
+LemmataError
+├── InputError            the call is wrong
+│   ├── ConstantError     a constant of an experiment has no such name or cannot take this value
+│   ├── UnknownNameError  no such paper, claim, cell or profile
+│   └── OutputError       a file cannot be written there, or not in this format
+├── DataError             the inputs exist, but no data or statistic of the asked kind do
+├── StoreError            the store cannot be read or written
+├── DeviceError           the device is not there
+├── EngineError           the training itself broke down (a worker was killed again and again)
+└── RegistryError         a paper or claim is registered wrongly
 """
 
+from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Iterable
 
 __all__ = [
     "ConstantError",

@@ -1,13 +1,14 @@
 """The figure of a claim, as data: panels of marks, which `lemmata.show` draws and nothing here does.
 
-A claim declares what its figure shows: measured curves with their intervals, the oracle, the published numbers. Since it
-is data it can be tested, written as JSON and drawn at any venue's width.
+A claim declares what its figure shows: measured curves with their intervals, the oracle, the published numbers. Since
+it is data it can be tested, written as JSON and drawn at any venue's width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Mapping, Sequence, final
+from typing import Literal, final
 
 import numpy as np
 import pandas as pd
@@ -37,8 +38,11 @@ class Curve:
 @final
 @dataclass(frozen=True)
 class Reference:
-    """A line that was not measured here: an oracle (dashed), a prediction (dotted), published numbers (thin), a
-    threshold (grey). A published line is labelled as read off the published figure by whoever draws it."""
+    """A line that was not measured here, drawn as its style says.
+
+    An oracle is dashed, a prediction dotted, published numbers thin, a threshold grey. A published line is labelled
+    as read off the published figure by whoever draws it.
+    """
 
     label: str
     x: tuple[float, ...]
@@ -139,8 +143,9 @@ def _curve(rows: pd.DataFrame, label: str, group: int, x: str) -> Curve:
 def power_law(label: str, curve: Curve, exponent: float, style: Style) -> Reference:
     """The line y ~ x^exponent through the geometric middle of a measured curve.
 
-    >>> power_law("-1", Curve("", (1.0, 4.0), (4.0, 4.0), (4.0, 4.0), (4.0, 4.0), 5), -1.0, "prediction").y
-    (8.0, 2.0)
+    >>> line = power_law("-1", Curve("", (1.0, 4.0), (4.0, 4.0), (4.0, 4.0), (4.0, 4.0), 5), -1.0, "prediction")
+    >>> [round(y, 6) for y in line.y]
+    [8.0, 2.0]
     """
     x, y = np.array(curve.x), np.array(curve.mean)
     seen = np.isfinite(y) & (y > 0)

@@ -1,7 +1,7 @@
 """Conditions x seeds = cells: what an experiment trains, and what makes two results the same one.
 
-An `Experiment` varies some constants of a trainee. A `Cell` is one member of it, and its identity is everything that its
-numbers depend on and nothing else: not the claim that asks, not where or how it runs.
+An `Experiment` varies some constants of a trainee. A `Cell` is one member of it, and its identity is everything that
+its numbers depend on and nothing else: not the claim that asks, not where or how it runs.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import dataclasses
 import hashlib
 import itertools
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, Literal, Mapping, Sequence, TypeVar, final
+from typing import Any, Generic, Literal, TypeVar, final
 
 from lemmata.lab.ensemble import Snapshot, fit
 from lemmata.lab.errors import ConstantError, InputError, nearest
@@ -124,9 +125,9 @@ def product(**axes: Sequence[Value]) -> tuple[dict[str, Value], ...]:
 class Experiment:
     """A grid of conditions, what is trained in each, and what is measured of it; several claims may read one.
 
-    `points` lists the conditions as changes to `base`. `settings` are other values of the constants that the paper leaves
-    open, by name: the whole grid is repeated at each, with `setting_seeds` seeds, and every prediction's estimate there
-    is reported beside the verdict of the registered setting.
+    `points` lists the conditions as changes to `base`. `settings` are other values of the constants that the paper
+    leaves open, by name: the whole grid is repeated at each, with `setting_seeds` seeds, and every prediction's
+    estimate there is reported beside the verdict of the registered setting.
     """
 
     name: str

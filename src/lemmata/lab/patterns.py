@@ -75,7 +75,7 @@ def check_mixtures(count: int, patterns: int, coefficient_sum: float) -> None:
     top = largest_sum(count, patterns)
     # With as many mixtures as patterns, what they add to u needs one dimension more than is left, except at the edge.
     at_edge = math.isclose(abs(coefficient_sum), top, rel_tol=1e-12)
-    if not at_edge and (abs(coefficient_sum) > top or count == patterns):
+    if not at_edge and (not abs(coefficient_sum) <= top or count == patterns):
         room = f"|S_1| = {top:g}" if count == patterns else f"|S_1| <= {top:g}"
         expected = f"a coefficient sum that {count} orthonormal mixtures of {patterns} patterns can have ({room})"
         raise InputError(expected, f"S_1 = {coefficient_sum:g}", f"choose {room}, or fewer mixtures")
@@ -100,7 +100,8 @@ def mixtures(rng: np.random.Generator, count: int, patterns: int, coefficient_su
     root = vectors * np.sqrt(np.clip(values, 0, None))
     u = np.full(m, 1 / math.sqrt(m))
     # A uniform frame of the complement of u carries the rows of the root, one column an eigenvalue.
-    frame, _ = np.linalg.qr(np.column_stack([u, rng.standard_normal((m, m - 1))]))
+    frame, r = np.linalg.qr(np.column_stack([u, rng.standard_normal((m, m - 1))]))
+    frame *= np.sign(np.diag(r))
     rank = min(count, m - 1)
-    w = root[:, -rank:] @ frame[:, 1 : rank + 1].T
+    w = root[:, count - rank :] @ frame[:, 1 : rank + 1].T
     return (s / math.sqrt(m) * u + w).astype(np.float32)

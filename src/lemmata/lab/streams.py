@@ -1,15 +1,16 @@
 """Randomness that is a function of named axes, so that nothing else can change it.
 
-A stream is NumPy's SFC64 generator seeded by a hash of what the numbers depend on: the constants of the data, the seed, the
-block of steps. Which members train beside it, in which order or on how many workers, is not among the axes. SFC64 draws
-four times as fast as Philox, which would make drawing a fifth of a training step.
+A stream is NumPy's SFC64 generator seeded by a hash of what the numbers depend on: the constants of the data, the
+seed, the block of steps. Which members train beside it, in which order or on how many workers, is not among the axes.
+SFC64 draws four times as fast as Philox, which would make drawing a fifth of a training step.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Callable, Generic, Mapping, Sequence, TypeVar, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, TypeVar, final
 
 import numpy as np
 
@@ -42,8 +43,8 @@ def stream(*axes: Axis) -> np.random.Generator:
 class Blocks(Generic[T]):
     """Step-wise access to draws that are made a block of steps at a time.
 
-    `draw(b)` gives the draws of steps b * BLOCK ... (b + 1) * BLOCK - 1 and must be a pure function of b. It may use the same
-    memory again: a step's draws are valid until the next step is asked for.
+    `draw(b)` gives the draws of steps b * BLOCK ... (b + 1) * BLOCK - 1 and must be a pure function of b. It may use
+    the same memory again: a step's draws are valid until the next step is asked for.
 
     >>> blocks = Blocks(lambda b: [f"step {s}" for s in range(b * BLOCK, (b + 1) * BLOCK)])
     >>> blocks(15)

@@ -7,9 +7,11 @@ what is looked at while and after it trains; it leaves `Row`s. A paper makes one
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Mapping, Self, Sequence, final
+from typing import Any, ClassVar, Literal, Self, final
 
 from lemmata.lab.ensemble import Adam, Job, Phase, Sgd, Snapshot, fit
 from lemmata.lab.errors import ConstantError, nearest
@@ -85,7 +87,7 @@ class Trainee(ABC):
                 object.__setattr__(self, f.name, float(value) + 0.0)
         self.validate()
 
-    def validate(self) -> None:
+    def validate(self) -> None:  # noqa: B027 - most trainees have nothing to add
         """Refuse constants that are each fine and impossible together."""
 
     @classmethod
@@ -153,7 +155,7 @@ def _check(name: str, about: Constant, value: object, kind: type) -> None:
     if about.choices and value not in about.choices:
         words = f"{name} ({about.meaning}) as one of {', '.join(about.choices)}"
         raise ConstantError(words, str(value), nearest(str(value), about.choices))
-    if isinstance(value, (int, float)) and not about.low <= value <= about.high:
+    if isinstance(value, (int, float)) and not (about.low <= value <= about.high and math.isfinite(value)):
         span = f"[{about.low:g}, {about.high:g}]"
         raise ConstantError(f"{name} ({about.meaning}) in {span}", f"{value}", f"choose {name} in {span}")
 
@@ -198,7 +200,7 @@ class Measure(ABC):
         sweeps = {name: (value,) for name, value in mine.items() if isinstance(getattr(self, name), tuple)}
         return dataclasses.replace(self, **{**mine, **sweeps})
 
-    def validate(self, config: Any) -> None:
+    def validate(self, config: Any) -> None:  # noqa: B027 - most measures can always be taken
         """Refuse to measure what cannot exist for these constants, before anything is trained."""
 
     def steps(self, config: Any) -> Sequence[int]:

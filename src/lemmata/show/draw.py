@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from lemmata.lab import figure as declared
 from lemmata.lab.check import Result
-from lemmata.show.marks import Look, draw, extent_x, extent_y, legend_entries
+from lemmata.show.looks import Look, legend_entries
+from lemmata.show.marks import draw, extent_x, extent_y
 from lemmata.show.notation import typeset
 from lemmata.show.scale import Scale
 from lemmata.show.style import INK, SHADES, Venue, rc, venue_style
@@ -116,10 +117,8 @@ def _draw_figure(data: declared.Figure, style: Venue) -> Canvas:
 
 def _draw_panel(ax: Axes, panel: declared.Panel, width: float, style: Venue) -> None:
     tried = np.unique([v for m in panel.marks if isinstance(m, declared.Curve) for v in m.x])
-    bars = [m for m in panel.marks if isinstance(m, declared.Bars)]
     x, y = _scales(panel, tried)
-    for mark in panel.marks:
-        draw(ax, mark, x, y, bars=bars)
+    draw(ax, panel.marks, x, y)
     x.apply(ax, "x", whole=bool(len(tried)) and bool((tried % 1 == 0).all()))
     y.apply(ax, "y", whole=False)
     ax.grid(axis="y", color=INK, alpha=0.1, lw=0.5)
@@ -137,10 +136,23 @@ def _scales(panel: declared.Panel, tried: NDArray[np.float64]) -> tuple[Scale, S
     limits = panel.y_range
     if limits is None and not panel.y_log and any(isinstance(m, declared.Bars) for m in panel.marks):
         limits = (0.0, 1.05 * float(ys.max())) if ys.min() >= 0 else None
+    elif limits is not None:
+        limits = _with_means(limits, panel)
     return (
         Scale.of(xs, log=panel.x_log, prefer=tried),
         Scale.of(ys, log=panel.y_log, limits=limits),
     )
+
+
+def _with_means(limits: tuple[float, float], panel: declared.Panel) -> tuple[float, float]:
+    """Limits that a claim asks for, wide enough for every measured mean."""
+    means = np.array([v for m in panel.marks if isinstance(m, declared.Curve) for v in m.mean])
+    means = means[np.isfinite(means) & ((means > 0) | (not panel.y_log))]
+    if not len(means):
+        return limits
+    lo, hi = float(means.min()), float(means.max())
+    pad = 0.8 if panel.y_log else 1.0
+    return min(limits[0], lo * pad), max(limits[1], hi / pad)
 
 
 def _shade_bar(ax: Axes, panel: declared.Panel) -> None:

@@ -1,123 +1,26 @@
-"""How each kind of mark is drawn, what of the axes it needs, and how it looks in the legend.
-
-- measured: solid line, filled markers, a band for the interval (for a single point, a bar)
-- oracle: dashed
-- prediction: dotted
-- published: thin solid line, open markers
-- threshold: thin grey line across the panel
-"""
+"""How each kind of mark is drawn, and what of the axes it needs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, final
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from lemmata.lab.figure import Bars, Curve, Mark, Reference, Scatter
+from lemmata.show.looks import Look, looks
 from lemmata.show.scale import Scale
-from lemmata.show.style import INK, MUTED, PAPER, SHADES, group_style
+from lemmata.show.style import SHADES
 
-__all__ = ["Look", "draw", "extent_x", "extent_y", "legend_entries"]
+__all__ = ["draw", "extent_x", "extent_y"]
 
-READ_OFF = "(read off the published figure)"
-ONE_FOR_ALL = {
-    "oracle": "oracle of the same colour",
-    "prediction": "prediction of the same colour",
-    "published": f"published, same colour {READ_OFF}",
-}
 # With more points than this a scatter is stored as a picture, even in a vector file.
 MANY_POINTS = 2000
-
-
-@final
-@dataclass(frozen=True)
-class Look:
-    """What tells one mark from another; marks that look and read alike share a legend entry."""
-
-    colour: str
-    line: Literal["-", "--", ":", "none"] = "-"
-    width: float = 1.3
-    marker: str = ""
-    filled: bool = True
-    area: bool = False
-    measured: bool = True
-
-    def trace(self, x: ArrayLike, y: ArrayLike) -> Line2D:
-        """A line through these points, or their markers."""
-        return Line2D(
-            np.asarray(x, float),
-            np.asarray(y, float),
-            color=self.colour,
-            linestyle=self.line,
-            linewidth=self.width,
-            marker=self.marker or "none",
-            markerfacecolor=self.colour if self.filled else PAPER,
-            markeredgewidth=0.8,
-        )
-
-    def sample(self) -> Artist:
-        """What stands for it in a legend."""
-        return Patch(facecolor=self.colour, alpha=0.75) if self.area else self.trace([], [])
-
-
-def look(mark: Mark) -> Look:
-    """How a mark looks, by its kind, style and group."""
-    if isinstance(mark, Reference):
-        return _reference_look(mark)
-    colour, marker = group_style(mark.group)
-    if isinstance(mark, Curve):
-        return Look(colour, marker=marker)
-    if isinstance(mark, Scatter):
-        return Look(MUTED if mark.shade else colour, line="none", marker=marker)
-    return Look(colour, area=True)
-
-
-def _reference_look(mark: Reference) -> Look:
-    colour, marker = (INK, "o") if mark.group is None else group_style(mark.group)
-    if mark.style == "oracle":
-        return Look(colour, line="--", width=1.1, measured=False)
-    if mark.style == "prediction":
-        return Look(colour, line=":", width=1.5, measured=False)
-    if mark.style == "published":
-        colour = MUTED if mark.group is None else colour
-        return Look(colour, width=0.6, marker=marker, filled=False, measured=False)
-    return Look(MUTED, width=0.8, measured=False)
-
-
-def legend_entries(marks: Sequence[Mark]) -> list[tuple[str, Look]]:
-    """Label and look of each entry, once.
-
-    References that only repeat the colours of measured curves (the oracle of each, say) have one
-    entry together.
-    """
-    groups = {mark.group for mark in marks if isinstance(mark, Curve)}
-    entries: dict[tuple[str, Look], None] = {}
-    repeated: dict[str, list[Reference]] = {}
-    for mark in (mark for mark in marks if mark.x):
-        if isinstance(mark, Reference) and mark.style in ONE_FOR_ALL and mark.group in groups:
-            repeated.setdefault(mark.style, []).append(mark)
-        elif mark.label:
-            entries[_label(mark), look(mark)] = None
-    for style, same in repeated.items():
-        if len({mark.label for mark in same}) > 1:
-            first = look(same[0])
-            shared = replace(first, colour=MUTED, marker=first.marker and "o")
-            entries[ONE_FOR_ALL[style], shared] = None
-        elif same[0].label:
-            entries[_label(same[0]), look(same[0])] = None
-    return list(entries)
-
-
-def _label(mark: Mark) -> str:
-    published = isinstance(mark, Reference) and mark.style == "published"
-    return f"{mark.label} {READ_OFF}" if published else mark.label
+# With more points than this a curve has markers at some of them only.
+MANY_MARKERS = 16
+# With more curves than this the bands are fainter, to be seen through each other.
+MANY_CURVES = 3
 
 
 def extent_x(mark: Mark) -> NDArray[np.float64]:
@@ -160,68 +63,76 @@ def _curve_extent(mark: Curve, *, log: bool) -> NDArray[np.float64]:
     return np.concatenate([mean, np.exp(ends) if log else ends])
 
 
-def draw(ax: Axes, mark: Mark, x: Scale, y: Scale, *, bars: Sequence[Bars] = ()) -> None:
-    """Draw one mark on axes of these scales; `bars` are all bars of the panel, to stand aside."""
-    if isinstance(mark, Curve):
-        _draw_curve(ax, mark, x, y)
-    elif isinstance(mark, Reference):
-        _draw_reference(ax, mark, x, y)
-    elif isinstance(mark, Scatter):
-        _draw_scatter(ax, mark, x, y)
-    else:
-        _draw_bars(ax, mark, x, y, bars)
+def draw(ax: Axes, marks: Sequence[Mark], x: Scale, y: Scale) -> None:
+    """Draw the marks of a panel on axes of these scales."""
+    bars = [mark for mark in marks if isinstance(mark, Bars)]
+    touching = sum(bool(y.at_zero(m.mean).any()) for m in marks if isinstance(m, Curve))
+    many = sum(isinstance(mark, Curve) for mark in marks) > MANY_CURVES
+    for mark, look in zip(marks, looks(marks), strict=True):
+        if isinstance(mark, Curve):
+            _draw_curve(ax, mark, look, x, y, alpha=0.1 if many else 0.16)
+            touching -= bool(y.at_zero(mark.mean).any())
+            _draw_zeros(ax, mark, look, x, y, size=1 + 0.5 * touching)
+        elif isinstance(mark, Reference):
+            _draw_reference(ax, mark, look, x, y)
+        elif isinstance(mark, Scatter):
+            _draw_scatter(ax, mark, look, x, y)
+        else:
+            _draw_bars(ax, mark, look, y, [other for other in bars if other.x == mark.x])
 
 
-def _draw_curve(ax: Axes, mark: Curve, x: Scale, y: Scale) -> None:
-    style = look(mark)
+def _draw_curve(ax: Axes, mark: Curve, look: Look, x: Scale, y: Scale, *, alpha: float) -> None:
     at, mean = x.place(mark.x), np.asarray(mark.mean, float)
     lo, hi = y.place(mark.lo), y.place(mark.hi)
     bounded = np.isfinite(mark.lo) | np.isfinite(mark.hi)
     if len(at) == 1 and bounded[0]:
-        ax.vlines(at, lo, hi, color=style.colour, lw=style.width)
+        band = ax.vlines(at, lo, hi, color=look.colour, lw=look.width)
     else:
-        ax.fill_between(at, lo, hi, where=bounded, color=style.colour, alpha=0.16, lw=0)
+        band = ax.fill_between(at, lo, hi, where=bounded, color=look.colour, alpha=alpha, lw=0)
     there = np.isfinite(mean)
-    line = style.trace(at, np.where(there, y.place(mean), np.nan))
-    above = ~y.at_zero(mean) & there
-    line.set_markevery([int(i) for i in np.flatnonzero(above)])
+    line = look.trace(at, np.where(there, y.place(mean), np.nan))
+    marked = np.flatnonzero(there & ~y.at_zero(mean))
+    line.set_markevery(marked[:: -(-len(marked) // MANY_MARKERS) or 1].tolist())
     line.set_zorder(3)
     ax.add_line(line)
-    _draw_zeros(ax, style, at[y.at_zero(mean)], y)
+    for artist in (band, line):
+        y.clip_at_break(ax, artist)
     if not there.all():
         failed = np.full((~there).sum(), 0.98)
-        ax.plot(at[~there], failed, "x", color=style.colour, transform=ax.get_xaxis_transform())
+        ax.plot(at[~there], failed, "x", color=look.colour, transform=ax.get_xaxis_transform())
 
 
-def _draw_zeros(ax: Axes, style: Look, at: NDArray[np.float64], y: Scale) -> None:
-    """Open triangles at the tick that reads 0."""
-    if len(at) and y.zero is not None:
-        triangles = Look(style.colour, line="none", marker="v", filled=False)
-        line = triangles.trace(at, np.full(len(at), y.zero))
+def _draw_zeros(ax: Axes, mark: Curve, look: Look, x: Scale, y: Scale, *, size: float) -> None:
+    """Open triangles at the tick that reads 0, one around the other where several curves meet."""
+    at_zero = y.at_zero(mark.mean)
+    if y.zero is not None and at_zero.any():
+        triangles = Look(look.colour, line="none", marker="v", filled=False)
+        line = triangles.trace(x.place(mark.x)[at_zero], np.full(at_zero.sum(), y.zero))
+        line.set_markersize(size * line.get_markersize())
+        line.set_markerfacecolor("none")
         line.set_zorder(4)
         ax.add_line(line)
 
 
-def _draw_reference(ax: Axes, mark: Reference, x: Scale, y: Scale) -> None:
-    style = look(mark)
+def _draw_reference(ax: Axes, mark: Reference, look: Look, x: Scale, y: Scale) -> None:
     if mark.style == "threshold" and len(set(mark.y)) == 1:
-        ax.axhline(mark.y[0], color=style.colour, lw=style.width, zorder=1)
+        ax.axhline(mark.y[0], color=look.colour, lw=look.width, zorder=1)
     elif mark.style == "threshold" and len(set(mark.x)) == 1:
-        ax.axvline(mark.x[0], color=style.colour, lw=style.width, zorder=1)
+        ax.axvline(mark.x[0], color=look.colour, lw=look.width, zorder=1)
     else:
-        line = style.trace(x.place(mark.x), y.place(mark.y))
+        line = look.trace(x.place(mark.x), y.place(mark.y))
         line.set_zorder(2.5)
         ax.add_line(line)
+        y.clip_at_break(ax, line)
 
 
-def _draw_scatter(ax: Axes, mark: Scatter, x: Scale, y: Scale) -> None:
-    style = look(mark)
+def _draw_scatter(ax: Axes, mark: Scatter, look: Look, x: Scale, y: Scale) -> None:
     ax.scatter(
         x.place(mark.x),
         y.place(mark.y),
         s=9,
-        marker=style.marker,
-        c=mark.shade or style.colour,
+        marker=look.marker,
+        c=mark.shade or look.colour,
         cmap=SHADES if mark.shade else None,
         vmin=0 if mark.shade else None,
         vmax=1 if mark.shade else None,
@@ -231,9 +142,8 @@ def _draw_scatter(ax: Axes, mark: Scatter, x: Scale, y: Scale) -> None:
     )
 
 
-def _draw_bars(ax: Axes, mark: Bars, x: Scale, y: Scale, bars: Sequence[Bars]) -> None:
-    """Bars at the same x stand side by side, others are drawn over each other, to be seen through."""
-    beside = [other for other in bars if other.x == mark.x]
+def _draw_bars(ax: Axes, mark: Bars, look: Look, y: Scale, beside: Sequence[Bars]) -> None:
+    """Bars at the same x stand beside each other, others in front of each other, seen through."""
     width = bar_width(mark) / len(beside)
     shift = (beside.index(mark) - (len(beside) - 1) / 2) * width
     bottom = y.lo if y.log else 0.0
@@ -242,7 +152,7 @@ def _draw_bars(ax: Axes, mark: Bars, x: Scale, y: Scale, bars: Sequence[Bars]) -
         y.place(mark.height) - bottom,
         width=width * 0.92,
         bottom=bottom,
-        color=look(mark).colour,
+        color=look.colour,
         alpha=0.75,
         linewidth=0,
     )

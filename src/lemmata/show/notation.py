@@ -21,13 +21,14 @@ COMMANDS = re.findall(
 )
 MATHEMATICS = dict(zip(COMMANDS[::2], COMMANDS[1::2], strict=True))
 LETTERS = {command: letter for letter, command in MATHEMATICS.items()}
-GREEK = {command: letter for command, letter in LETTERS.items() if letter.isalpha()}
+GREEK = {"eps": "ε"} | {command: letter for command, letter in LETTERS.items() if letter.isalpha()}
 SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
 
 NAME = "|".join([*GREEK, "[A-Za-z]"])
 WITH_INDEX = re.compile(rf"(?<![\w\\])({NAME})('?)_([A-Za-z0-9]{{1,6}})(?![\w'])")
 GREEK_WORD = re.compile(rf"(?<![\w\\])({'|'.join(GREEK)})('?)(?![A-Za-z_])")
-WITH_POWER = re.compile(r"\^(?:\(([^()]+)\)|\{([^{}]+)\}|(-?\d+))")
+WITH_POWER = re.compile(r"\^(?:\(([^()]+)\)|\{([^{}]+)\}|(-?\d+(?:/\d+)?))")
+MINUS = re.compile(r"(?<![\w)\]{}$.])-(?=[\d.])")
 COMPARISON = {" >= ": " ≥ ", " <= ": " ≤ "}
 
 
@@ -38,12 +39,15 @@ def typeset(text: str) -> str:
     $W_{Q}$ $p_{\mathrm{query}}$ at α′ ≥ 0.8, $S_{1}$ = 1.1
     >>> print(typeset("(M1 - 1)^(-1/2)"))
     (M1 - 1)$^{-1/2}$
+    >>> print(typeset("0-1 error from -2/3 to eps^-2"))
+    0-1 error from −2/3 to ε$^{-2}$
     """
     if "$" in text:
         return text
     text = WITH_INDEX.sub(_indexed, text)
     text = GREEK_WORD.sub(lambda found: GREEK[found[1]] + "′" * len(found[2]), text)
     text = WITH_POWER.sub(lambda found: f"$^{{{found[1] or found[2] or found[3]}}}$", text)
+    text = MINUS.sub("−", text)
     for plain, sign in COMPARISON.items():
         text = text.replace(plain, sign)
     return text
@@ -51,7 +55,7 @@ def typeset(text: str) -> str:
 
 def _indexed(found: re.Match[str]) -> str:
     name, prime, index = found.groups()
-    letter = rf"\{name}" if name in GREEK else name
+    letter = rf"\{MATHEMATICS[GREEK[name]]}" if name in GREEK else name
     word = index if len(index) == 1 else rf"\mathrm{{{index}}}"
     return f"${letter}{prime}_{{{word}}}$"
 

@@ -11,7 +11,7 @@ from lemmata.lab.errors import DataError
 from lemmata.show.draw import caption, figure
 from lemmata.show.inline import described, inline_svg
 from lemmata.show.notation import html
-from lemmata.show.words import interval, number, setting
+from lemmata.show.words import setting, shown
 
 __all__ = ["notebook_html"]
 
@@ -42,12 +42,12 @@ def _verdicts(result: Result) -> Markup:
 
 
 def _row(judged: Judgement) -> Markup:
-    estimate = judged.estimate
+    value, interval = shown(judged.estimate)
     cells = (
         judged.id,
         Markup("<b>{}</b>").format(judged.verdict.value),
-        "" if estimate is None else number(estimate.value),
-        interval(estimate),
+        value,
+        interval,
         html(judged.prediction.predicted),
         judged.seeds,
     )

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.transforms import Bbox, TransformedBbox
 from numpy.typing import ArrayLike, NDArray
 
 from lemmata.show.style import INK
@@ -68,14 +70,20 @@ class Scale:
         return cls(True, lo / gap**1.5, hi, lo, lo / gap, label, ticks)
 
     def place(self, values: ArrayLike) -> NDArray[np.float64]:
-        """Where on the axis the values are drawn; infinite ends of intervals lie beyond its edges."""
+        """Where on the axis the values are drawn; what lies beyond its edges is just outside."""
         array = np.asarray(values, float)
         if not self.log:
             span = self.hi - self.lo
             return np.clip(array, self.lo - 9 * span, self.hi + 9 * span)
-        bottom = self.lo / 10 if self.zero is None else self.zero
+        below = self.lo * 1e-6 if self.zero is None else self.zero
         with np.errstate(invalid="ignore"):
-            return np.clip(np.where(array > 0, array, bottom), bottom, self.hi * 1e3)
+            return np.clip(np.where(array > 0, array, below), self.lo * 1e-6, self.hi * 1e6)
+
+    def clip_at_break(self, ax: Axes, artist: Artist) -> None:
+        """Let a y axis's lines end at its break: below it, only what is zero has a place."""
+        if self.zero is not None:
+            floor = np.log(self.floor / self.lo) / np.log(self.hi / self.lo)
+            artist.set_clip_box(TransformedBbox(Bbox([[0, floor], [1, 1]]), ax.transAxes))
 
     def at_zero(self, values: ArrayLike) -> NDArray[np.bool_]:
         """Which values are drawn below the break."""

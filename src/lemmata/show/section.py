@@ -17,7 +17,7 @@ from lemmata.lab.rule import Rule, Verdict
 from lemmata.lab.trainee import Value
 from lemmata.show.draw import caption, figure
 from lemmata.show.inline import described, inline_svg
-from lemmata.show.words import command, interval, number, setting
+from lemmata.show.words import command, number, setting, shown
 
 __all__ = ["Section", "kind", "section", "strip"]
 
@@ -117,14 +117,15 @@ class Line:
 
 def _line(judged: Judgement) -> Line:
     estimate = judged.estimate
+    value, interval = shown(estimate)
     return Line(
         anchor=_anchor(judged.id),
         judged=judged,
         kind=kind(judged.verdict),
-        value="" if estimate is None else number(estimate.value),
-        interval=interval(estimate),
+        value=value,
+        interval=interval,
         strip=None if estimate is None else strip(judged.prediction.rule, estimate),
-        spread=[(s, number(s.estimate.value), interval(s.estimate), kind(s.verdict)) for s in judged.spread],
+        spread=[(s, *shown(s.estimate), kind(s.verdict)) for s in judged.spread],
     )
 
 

@@ -14,7 +14,19 @@ from lemmata.lab.errors import OutputError, nearest
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
-__all__ = ["COLOURS", "INK", "MUTED", "PAPER", "SHADES", "VENUES", "Venue", "group_style", "rc", "venue_style"]
+__all__ = [
+    "COLOURS",
+    "INK",
+    "MARKERS",
+    "MUTED",
+    "PAPER",
+    "SHADES",
+    "VENUES",
+    "Venue",
+    "group_style",
+    "rc",
+    "venue_style",
+]
 
 INK = "#1b1b1d"
 MUTED = "#77777c"

@@ -14,7 +14,7 @@ from lemmata.lab.check import Judgement, Result
 from lemmata.lab.claim import Paper
 from lemmata.lab.rule import Verdict
 from lemmata.lab.sweep import Plan
-from lemmata.show.words import count, duration, interval, number, setting
+from lemmata.show.words import count, duration, setting, shown
 
 __all__ = ["Listing", "claim_table", "plan_table", "terminal", "verdict_table"]
 
@@ -88,12 +88,12 @@ def verdict_table(results: Sequence[Result]) -> Listing:
 
 
 def _verdict_row(judged: Judgement) -> tuple[str, ...]:
-    estimate = judged.estimate
+    value, interval = shown(judged.estimate)
     return (
         judged.id,
         judged.verdict.value,
-        "" if estimate is None else number(estimate.value),
-        interval(estimate),
+        value,
+        interval,
         judged.prediction.predicted,
         str(judged.seeds),
     )

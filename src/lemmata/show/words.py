@@ -11,7 +11,7 @@ from lemmata.lab.claim import Options
 from lemmata.lab.estimate import Estimate
 from lemmata.lab.trainee import Value
 
-__all__ = ["command", "count", "duration", "interval", "number", "setting"]
+__all__ = ["command", "count", "duration", "number", "setting", "shown"]
 
 
 def number(value: object) -> str:
@@ -28,13 +28,24 @@ def number(value: object) -> str:
     return text.replace("inf", "∞").replace("-", "−")
 
 
-def interval(estimate: Estimate | None) -> str:
-    """The interval of an estimate; open ends are infinite.
+def shown(estimate: Estimate | None) -> tuple[str, str]:
+    """An estimate and its interval, to a hundredth of the interval's length; open ends are infinite.
 
-    >>> interval(Estimate(0.5, 0.45, 0.55, n=5)), interval(None)
-    ('[0.45, 0.55]', '')
+    >>> shown(Estimate(0.00083017, -0.0010381, 0.0026985, n=3))
+    ('0.00083', '[−0.00104, 0.00270]')
+    >>> shown(Estimate(1.0, 1.0, 1.0, n=3)), shown(None)
+    (('1', '[1, 1]'), ('', ''))
     """
-    return "" if estimate is None else f"[{number(estimate.lo)}, {number(estimate.hi)}]"
+    if estimate is None:
+        return "", ""
+    length = estimate.hi - estimate.lo
+    ends = (estimate.value, estimate.lo, estimate.hi)
+    if 1e-6 < length < math.inf:
+        decimals = max(2 - math.floor(math.log10(length)), 0)
+        value, lo, hi = (f"{end:.{decimals}f}".replace("-", "−") if end else "0" for end in ends)
+    else:
+        value, lo, hi = map(number, ends)
+    return value, f"[{lo}, {hi}]"
 
 
 def count(n: int, one: str, many: str | None = None) -> str:

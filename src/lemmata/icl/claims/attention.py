@@ -58,9 +58,9 @@ def figure(frames: Frames) -> Figure:
                 marks=(*norms, *aligned, line("published |W_Q p|", W_NORM), line("published along", W_ALIGNED)),
             ),
         ),
-        caption="Left: attention of the query on the columns that carry its pattern, itself among them (l = 20, alpha' = "
-        "0.8). Right: |W_Q p_query| and |W_K p_query|, and their parts along the query's pattern. The published curves "
-        "count epochs, whose length is not given.",
+        caption="Left: attention of the query on the columns that carry its pattern, itself among them (l = 20, "
+        "alpha' = 0.8). Right: |W_Q p_query| and |W_K p_query|, and their parts along the query's pattern. The "
+        "published curves count epochs, whose length is not given.",
     )
 
 

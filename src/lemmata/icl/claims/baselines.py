@@ -61,20 +61,23 @@ def figure(frames: Frames) -> Figure:
     names = sorted(pick(frame, "error")["learner"].unique())
     panels = []
     for alpha in (0.8, 0.6):
-        read_off = [line(f"published, {n}", BASELINES[n], names.index(n)) for n in ("icl", "logistic")] if alpha == 0.8 else []
+        read_off = (
+            [line(f"published, {n}", BASELINES[n], names.index(n)) for n in ("icl", "logistic")] if alpha == 0.8 else []
+        )
         marks = (*curves(frame, "error", by="learner", where={"alpha_test": alpha}), *read_off)
         panels.append(Panel(title=f"alpha' = {alpha}", x="examples l", y="error", marks=marks, y_log=True))
     return Figure(
         panels=tuple(panels),
-        caption="0-1 error of the trained one-layer network (icl) and of classical learners with scikit-learn's defaults, "
-        "fitted on the examples of each prompt; all answer the same prompts.",
+        caption="0-1 error of the trained one-layer network (icl) and of classical learners with scikit-learn's "
+        "defaults, fitted on the examples of each prompt; all answer the same prompts.",
     )
 
 
 CLAIM = Claim(
     id="icl.baselines",
     title="Against classical learners",
-    statement="The trained network matches logistic regression at alpha' = 0.8 and beats every classical learner at 0.6.",
+    statement="The trained network matches logistic regression at alpha' = 0.8 and beats every classical learner "
+    "at 0.6.",
     source="published figure on classical learners",
     cites=("li2024icl", "pedregosa2011"),
     predictions=(

@@ -80,8 +80,8 @@ def figure(frames: Frames) -> Figure:
 CLAIM = Claim(
     id="icl.in-domain",
     title="Tasks never trained on are solved",
-    statement="Trained on tasks that cover every pattern equally with both labels, and on at least a share (M1 - 1)^(-1/2) "
-    "of all tasks, the network reaches error eps on every task of the domain.",
+    statement="Trained on tasks that cover every pattern equally with both labels, and on at least a share (M1 - "
+    "1)^(-1/2) of all tasks, the network reaches error eps on every task of the domain.",
     source="Theorem 1 (slides, Oct 2024)",
     cites=("li2024icl",),
     predictions=(

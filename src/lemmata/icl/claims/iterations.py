@@ -78,7 +78,9 @@ def figure(frames: Frames) -> Figure:
         measured = curves(frame, "steps_hi", x=axis, label="measured")
         marks: list[Mark] = [*measured, power_law(f"fitted: {fit.value:.2f}", measured[0], fit.value, "oracle")]
         marks += [power_law(label, measured[0], e, "prediction") for label, e in predicted.items()]
-        return Panel(title=f"against {axis}", x=axis, y="steps to error 0.01", marks=tuple(marks), x_log=True, y_log=True)
+        return Panel(
+            title=f"against {axis}", x=axis, y="steps to error 0.01", marks=tuple(marks), x_log=True, y_log=True
+        )
 
     alpha, beta = frames[ALPHA.name], frames[BETA.name]
     stated = {"slides: -2/3": ITERATIONS_SLIDES, "poster: -1": ITERATIONS_POSTER}
@@ -87,8 +89,8 @@ def figure(frames: Frames) -> Figure:
             panel(alpha, "alpha", against_alpha(alpha), stated),
             panel(beta, "beta", against_beta(beta), {"stated: -2/3": ITERATIONS_SLIDES}),
         ),
-        caption="Steps until the test error (l = 20, alpha' = 0.8) first falls below 0.01, with the fitted exponent and the "
-        "stated ones, drawn through the geometric middle of the measurements.",
+        caption="Steps until the test error (l = 20, alpha' = 0.8) first falls below 0.01, with the fitted "
+        "exponent and the stated ones, drawn through the geometric middle of the measurements.",
     )
 
 
@@ -110,7 +112,8 @@ def exponent_prediction(id: str, source: str, exponent: float, shown: str) -> Pr
 CLAIM = Claim(
     id="icl.iterations",
     title="Steps needed against alpha and beta",
-    statement="Training takes T = Theta(eta^-1 M1 alpha^(-2/3) beta^(-2/3) sqrt(log M1)) steps; the poster states alpha^-1.",
+    statement="Training takes T = Theta(eta^-1 M1 alpha^(-2/3) beta^(-2/3) sqrt(log M1)) steps; the poster "
+    "states alpha^-1.",
     source="Theorem 1 (iii): slides (Oct 2024) and poster disagree",
     cites=("li2024icl",),
     predictions=(

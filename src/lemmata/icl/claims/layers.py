@@ -34,7 +34,7 @@ def largest_mass(frame: pd.DataFrame) -> Estimate:
 
 
 def separation(frame: pd.DataFrame) -> pd.DataFrame:
-    """By seed and layer: how much further from the label rows of negative effect point than those of positive effect."""
+    """By seed and layer: the difference between the mean label angles of rows of negative and of positive effect."""
     plus, minus = (by_layer(frame, "label_angle", "last", {"effect": e, "over": "mean"}) for e in ("+", "-"))
     return (minus - plus).abs()
 
@@ -73,9 +73,10 @@ def figure(frames: Frames) -> Figure:
                 marks=tuple(curves(angles, "label_angle", by="which")),
             ),
         ),
-        caption="Left: attention of the query token on the columns that carry its pattern, by layer (l = 20, alpha' = 0.8); "
-        "published: the first and the last value, joined. Right: mean angle to the label's direction of what the MLP's "
-        "neurons see of an attended token, by layer and by the sign of the neuron's direct effect on the output.",
+        caption="Left: attention of the query token on the columns that carry its pattern, by layer (l = 20, "
+        "alpha' = 0.8); published: the first and the last value, joined. Right: mean angle to the label's "
+        "direction of what the MLP's neurons see of an attended token, by layer and by the sign of the neuron's "
+        "direct effect on the output.",
     )
 
 
@@ -99,8 +100,8 @@ def mechanism(
 CLAIM = Claim(
     id="icl.layers",
     title="What survives in three layers",
-    statement="In a three-layer network attention goes to the query's pattern in every layer; the turn of the neurons' label "
-    "part holds for one of the layers.",
+    statement="In a three-layer network attention goes to the query's pattern in every layer; the turn of the "
+    "neurons' label part holds for one of the layers.",
     source="figures on three layers (slides: holds for one of the layers)",
     cites=("li2024icl", "garg2022"),
     predictions=(

@@ -91,7 +91,8 @@ def figure(frames: Frames) -> Figure:
 
     return Figure(
         panels=tuple(panel(network, where) for network in NETWORKS for where in DOMAINS),
-        caption="0-1 error against the number of examples by alpha', in-domain and out of domain (S_1 = 1.1), with the oracle.",
+        caption="0-1 error against the number of examples by alpha', in-domain and out of domain (S_1 = 1.1), "
+        "with the oracle.",
     )
 
 

@@ -32,9 +32,7 @@ def figure(frames: Frames) -> Figure:
             angle = pick(frame, f"{part}_angle", {"sign": sign}).set_index(["x", "neuron"])["value"].sort_index()
             steps = [float(step) / last for step, _ in norm.index]
             label = f"a_i {'>' if sign == '+' else '<'} 0"
-            drawn.append(
-                Scatter(label, tuple(angle), tuple(norm), tuple(steps), group, f"step, 0 to {last:.0f}")
-            )
+            drawn.append(Scatter(label, tuple(angle), tuple(norm), tuple(steps), group, f"step, 0 to {last:.0f}"))
         return tuple(drawn)
 
     toward = threshold("toward the mean pattern: 0", x=0.0)
@@ -43,9 +41,9 @@ def figure(frames: Frames) -> Figure:
             Panel(title="feature part", x="angle to the mean pattern", y="norm", marks=(*marks("feature"), toward)),
             Panel(title="label part", x="angle to q", y="norm", marks=marks("label")),
         ),
-        caption="The rows of W_O W_V of one network (seed 0) from the start of training to its end, a point a neuron and "
-        "time. Left: angle to the mean pattern and norm of the feature part. Right: the same of the label part, whose "
-        "angle to q is taken in the plane of q and the mean pattern.",
+        caption="The rows of W_O W_V of one network (seed 0) from the start of training to its end, a point a "
+        "neuron and time. Left: angle to the mean pattern and norm of the feature part. Right: the same of the "
+        "label part, whose angle to q is taken in the plane of q and the mean pattern.",
     )
 
 
@@ -67,8 +65,8 @@ def mechanism(id: str, statement: str, metric: str, statistic: str, shown: str, 
 CLAIM = Claim(
     id="icl.neurons",
     title="Three kinds of neurons",
-    statement="After training a neuron's row is close to (mu_bar, q), close to (mu_bar, -q), or as it was; the lucky neurons "
-    "of the start are the large ones of the end.",
+    statement="After training a neuron's row is close to (mu_bar, q), close to (mu_bar, -q), or as it was; the "
+    "lucky neurons of the start are the large ones of the end.",
     source="Proposition 2",
     cites=("li2024icl",),
     predictions=(

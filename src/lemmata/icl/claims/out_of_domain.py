@@ -33,7 +33,8 @@ def longest(frame: pd.DataFrame, *, sums: tuple[float, ...], prompts: int) -> Es
 def split(frame: pd.DataFrame) -> Estimate:
     """Error at S_1 < 1 less that at S_1 > 1, averaged over l = 12 .. 20, where the published curves have parted."""
     low, high = (
-        by_seed(frame, "error", {"S_1": sums, "alpha_test": 0.8, "x": PLATEAU}) for sums in ((0.5, 0.7, 0.9), (1.1, 1.3))
+        by_seed(frame, "error", {"S_1": sums, "alpha_test": 0.8, "x": PLATEAU})
+        for sums in ((0.5, 0.7, 0.9), (1.1, 1.3))
     )
     return paired_t(low, high)
 
@@ -48,7 +49,14 @@ def predictions(network: str, experiment: Experiment, prompts: int) -> tuple[Pre
     """What Theorem 2 and its figure say, asked of one network."""
 
     def prediction(
-        id: str, statement: str, kind: Kind, source: str, statistic: str, shown: str, estimate: partial[Estimate], rule: Rule
+        id: str,
+        statement: str,
+        kind: Kind,
+        source: str,
+        statistic: str,
+        shown: str,
+        estimate: partial[Estimate],
+        rule: Rule,
     ) -> Prediction:
         return Prediction(
             id=f"{id}-{network}",
@@ -64,7 +72,7 @@ def predictions(network: str, experiment: Experiment, prompts: int) -> tuple[Pre
 
     def error_at(id: str, statement: str, kind: Kind, source: str, sums: tuple[float, ...], rule: Rule) -> Prediction:
         shown = f"at most {EPS}" if rule.lo == -np.inf else f"above {EPS}"
-        span = f"S_1 from {min(sums)} to {max(sums)}" if len(sums) > 1 else f"S_1 = {sums[0]}"
+        span = f"S_1 from {min(sums)} to {max(sums)}" if len(sums) > 1 else f"S_1 = {min(sums)}"
         statistic = f"0-1 error at l = 20, {span}"
         estimate = partial(longest, sums=sums, prompts=prompts)
         return prediction(id, statement, kind, source, statistic, shown, estimate, rule)
@@ -72,7 +80,9 @@ def predictions(network: str, experiment: Experiment, prompts: int) -> tuple[Pre
     slides, poster, figure = "Theorem 2, slides (Oct 2024)", "Theorem 2, poster", "published figure on S_1"
     return (
         error_at("slides", "S_1 >= 1 is enough for error 0.01.", "holds", slides, ABOVE, at_most(EPS)),
-        error_at("poster", "S_1 <= 1, and above 0, is enough for error 0.01.", "holds", poster, UP_TO_ONE, at_most(EPS)),
+        error_at(
+            "poster", "S_1 <= 1, and above 0, is enough for error 0.01.", "holds", poster, UP_TO_ONE, at_most(EPS)
+        ),
         error_at("needed", "S_1 >= 1 is needed: at S_1 = 0.5 it fails.", "tight", "slide 23", (0.5,), at_least(EPS)),
         prediction(
             "split",
@@ -114,9 +124,13 @@ def figure(frames: Frames) -> Figure:
     def errors(network: str) -> Panel:
         rows = pick(frames[NETWORKS[network][0].name], "error", {"S_1": shown, "alpha_test": 0.8})
         marks = curves(rows, "error", by="S_1", label="S_1 = {}")
-        read_off = [line(f"published, S_1 = {s}", PUBLISHED[s], i) for i, s in enumerate(shown)] if network == "gpt" else []
+        read_off = (
+            [line(f"published, S_1 = {s}", PUBLISHED[s], i) for i, s in enumerate(shown)] if network == "gpt" else []
+        )
         extra = (oracle_curve(0.8, 20), threshold("eps = 0.01", y=EPS))
-        return Panel(title=network, x="examples l", y="error", marks=(*marks, *read_off, *extra), y_log=True, y_range=(3e-4, 0.7))
+        return Panel(
+            title=network, x="examples l", y="error", marks=(*marks, *read_off, *extra), y_log=True, y_range=(3e-4, 0.7)
+        )
 
     margins = [
         curve
@@ -138,16 +152,17 @@ def figure(frames: Frames) -> Figure:
     )
     return Figure(
         panels=(errors("one-layer"), errors("gpt"), margin),
-        caption="0-1 error out of domain against the number of examples, by coefficient sum S_1 (M1' = 3 patterns drawn anew "
-        "for each seed, alpha' = 0.8), for the one-layer and the three-layer network; right: the margin's low quantile.",
+        caption="0-1 error out of domain against the number of examples, by coefficient sum S_1 (M1' = 3 "
+        "patterns drawn anew for each seed, alpha' = 0.8), for the one-layer and the three-layer network; right: "
+        "the margin's low quantile.",
     )
 
 
 CLAIM = Claim(
     id="icl.out-of-domain",
     title="Unseen patterns and their coefficient sum",
-    statement="Patterns never seen are handled if they are mixtures of the seen ones with coefficient sum S_1 >= 1 (slides); "
-    "the poster says S_1 of at most 1, a later slide that S_1 >= 1 is needed.",
+    statement="Patterns never seen are handled if they are mixtures of the seen ones with coefficient sum S_1 >= "
+    "1 (slides); the poster says S_1 of at most 1, a later slide that S_1 >= 1 is needed.",
     source="Theorem 2: slides (Oct 2024), poster and slide 23 disagree",
     cites=("li2024icl", "garg2022"),
     predictions=tuple(

@@ -75,7 +75,9 @@ def figure(frames: Frames) -> Figure:
     frame = frames[NEURONS.name]
     policies = ("magnitude", "random", "largest")
     shown = pick(frame, "hinge", {**MAIN, "policy": policies}), pick(frame, "error", {**MAIN, "policy": policies})
-    read_off = [line(f"published, {policy}", PRUNING[policy], group) for policy, group in (("magnitude", 1), ("random", 2))]
+    read_off = [
+        line(f"published, {policy}", PRUNING[policy], group) for policy, group in (("magnitude", 1), ("random", 2))
+    ]
     by_alpha = pick(frame, "hinge", {"policy": "magnitude", "l": 20})
     share = "share of rows pruned"
     return Figure(
@@ -108,8 +110,8 @@ def figure(frames: Frames) -> Figure:
                 marks=(*curves(sorted_norms(frame), "sorted_norm", label="measured"), line("published", ROW_NORMS)),
             ),
         ),
-        caption="Loss after rows of W_O are pruned (out of domain, S_1 = 1.2, l = 20), smallest first, at random and largest "
-        "first; and the sorted row norms. The published curves are 0-1 error.",
+        caption="Loss after rows of W_O are pruned (out of domain, S_1 = 1.2, l = 20), smallest first, at random "
+        "and largest first; and the sorted row norms. The published curves are 0-1 error.",
     )
 
 
@@ -193,7 +195,8 @@ CLAIM = Claim(
         ),
         prediction(
             "linear-hinge",
-            "Pruning 40 % of the rows, all of them large, costs hinge loss in proportion: at least a tenth of the share.",
+            "Pruning 40 % of the rows, all of them large, costs hinge loss in proportion: at least a tenth of "
+            "the share.",
             "holds",
             "hinge loss added by pruning the largest 40 %, per share pruned",
             "at least 0.1",
@@ -202,7 +205,8 @@ CLAIM = Claim(
         ),
         prediction(
             "linear-error",
-            "Pruning 40 % of the rows, all of them large, costs 0-1 error in proportion: at least a tenth of the share.",
+            "Pruning 40 % of the rows, all of them large, costs 0-1 error in proportion: at least a tenth of the "
+            "share.",
             "holds",
             "0-1 error added by pruning the largest 40 %, per share pruned",
             "at least 0.1",
@@ -211,7 +215,8 @@ CLAIM = Claim(
         ),
         prediction(
             "linear-from-start",
-            "The cost is linear from the first large row on: at 10 % pruned the slope is at least half of that at 50 %.",
+            "The cost is linear from the first large row on: at 10 % pruned the slope is at least half of that "
+            "at 50 %.",
             "tight",
             "hinge loss added per share at 10 % pruned, over that at 50 %, largest first",
             "at least 0.5",

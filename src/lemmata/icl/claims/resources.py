@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
 
 from lemmata.icl.experiments import SEEDS, SETTING_SEEDS
@@ -76,11 +75,13 @@ def figure(frames: Frames) -> Figure:
         marks = [*hinge, *error, threshold(f"promised {axis} = {mark:.0f}", x=mark)]
         if axis == "B":
             marks.append(power_law("stated: -1/2", hinge[0], -0.5, "prediction"))
-        panels.append(Panel(title=f"against {axis}", x=axis, y="after 200 steps", marks=tuple(marks), x_log=True, y_log=True))
+        panels.append(
+            Panel(title=f"against {axis}", x=axis, y="after 200 steps", marks=tuple(marks), x_log=True, y_log=True)
+        )
     return Figure(
         panels=tuple(panels),
-        caption="Hinge loss and 0-1 error (l = 20, alpha' = 0.8) after 200 steps, against the batch size B (m = 64) and the "
-        "width m (B = 128). Vertical lines: what Theorem 1 asks for at eps = 0.1.",
+        caption="Hinge loss and 0-1 error (l = 20, alpha' = 0.8) after 200 steps, against the batch size B (m = "
+        "64) and the width m (B = 128). Vertical lines: what Theorem 1 asks for at eps = 0.1.",
     )
 
 

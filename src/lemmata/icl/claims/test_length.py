@@ -1,4 +1,4 @@
-"""icl.test-length: the error against the number of examples, against the oracle without a fitted parameter (Theorem 1)."""
+"""icl.test-length: the error against the number of examples, beside an oracle without fitted parameters (Theorem 1)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def against_oracle(frame: pd.DataFrame) -> Estimate:
 
 
 def needed(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The alpha' (P,), and each seed's length needed for error eps, (S, P), interpolated in log error as the oracle's."""
+    """The alpha' (P,), and each seed's length needed for error eps, (S, P), interpolated as the oracle's is."""
     table = in_domain(frame).pivot_table(index=["seed", "alpha_test"], columns="x", values="value")
     lengths = table.columns.to_numpy(float)
 
@@ -104,15 +104,17 @@ def figure(frames: Frames) -> Figure:
                 y_log=True,
             ),
         ),
-        caption="Left: 0-1 error against the number of examples, with the oracle, which has no fitted parameter. Right: "
-        "examples needed for error 0.01, with the oracle's and with 1/alpha' drawn through the oracle's at alpha' = 1.",
+        caption="Left: 0-1 error against the number of examples, with the oracle, which has no fitted parameter. "
+        "Right: examples needed for error 0.01, with the oracle's and with 1/alpha' drawn through the oracle's "
+        "at alpha' = 1.",
     )
 
 
 CLAIM = Claim(
     id="icl.test-length",
     title="The error curve and the number of examples needed",
-    statement="Test prompts of l_ts >= 1/alpha' examples are enough; the error is that of attending to the query's pattern.",
+    statement="Test prompts of l_ts >= 1/alpha' examples are enough; the error is that of attending to the "
+    "query's pattern.",
     source="Theorem 1 (ii) and Proposition 1",
     cites=("li2024icl",),
     predictions=(

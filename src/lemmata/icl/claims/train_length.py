@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lemmata.icl.experiments import EPS, SEEDS, SETTING_SEEDS
+from lemmata.icl.experiments import EPS, SEEDS
 from lemmata.icl.network import OneLayer
 from lemmata.icl.testing import ErrorCurve
 from lemmata.icl.theory import ITERATIONS_SLIDES, TRAIN_LENGTH
