@@ -24,7 +24,7 @@ FIT = Experiment(
     measures=(toy.Weights(),),
     points=ByProfile(*[product(slope=[1.0, 2.0])] * 3),
     seeds=ByProfile(quick=3, default=4, full=5),
-    settings={"slow": {"lr": 0.001}, "short": {"steps": 2}},
+    settings={"slow": {"lr": 0.001}, "stuck": {"lr": 0.0, "start": 9.0}},
     setting_seeds=ByProfile(quick=0, default=3, full=5),
 )
 OTHER = replace(FIT, name="other", base=toy.Toy(steps=3, law="sign"), settings={})
@@ -128,7 +128,7 @@ def test_an_error_of_the_claims_own_is_not_hidden(options):
 
 def test_the_spread_is_over_the_other_settings(options):
     (found,) = judged(options)
-    assert [(s.setting, s.verdict) for s in found.spread] == [("slow", Verdict.REFUTED), ("short", Verdict.REFUTED)]
+    assert [(s.setting, s.verdict) for s in found.spread] == [("slow", Verdict.REFUTED), ("stuck", Verdict.REFUTED)]
     assert all(s.estimate.n == 3 for s in found.spread)
     # The cells of the verdict are those of the registered setting alone.
     assert found.cells == 8
@@ -286,7 +286,7 @@ def test_a_verdict_as_json_has_no_infinity(options):
     assert record["estimate"] == 0.5 and record["interval"] == [None, None]
     assert (record["id"], record["claim"], record["paper"]) == ("toy.fit/open", "toy.fit", "toy")
     assert record["verdict"] == "UNDECIDED" and record["kind"] == "holds" and record["registered"] is True
-    assert [s["setting"] for s in record["spread"]] == ["slow", "short"]
+    assert [s["setting"] for s in record["spread"]] == ["slow", "stuck"]
     assert other.to_json()["estimate"] is None and other.to_json()["interval"] == [None, None]
     nan = judged(options, prediction("nan", nameless))[0].to_json()
     assert nan["estimate"] is None and json.dumps(nan, allow_nan=False)

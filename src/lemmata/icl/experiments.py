@@ -78,8 +78,8 @@ NEURONS = Experiment(
     setting_seeds=SETTING_SEEDS,
 )
 
-# Causal attention and learned positions are GPT-2's; lengths drawn from 2 to 20, since a network that has seen one
-# length only does not transfer to others: that is one of the settings.
+# Causal attention and learned positions are GPT-2's; lengths are drawn from 2 to 20 and all tasks trained, since with
+# fewer this network can read the label off which two patterns fill the prompt (a setting shows it).
 GPT = Experiment(
     name="gpt",
     base=SmallGPT(),

@@ -25,7 +25,7 @@ from lemmata.lab.trainee import Measure, Row, coordinate
 __all__ = ["ErrorCurve", "FirstPassage", "TestSet", "outputs", "rows"]
 
 # Prompts that a network answers at once: the activations of a deep one then stay within a few megabytes a member.
-SLICE = 512
+SLICE = 256
 
 
 @final
