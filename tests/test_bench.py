@@ -139,7 +139,7 @@ def test_the_workers_share_the_members(monkeypatch):
         worker.OneLayer, "train", lambda self, seeds, compile: trained.append((self.steps, list(seeds)))
     )
     works = [worker.one_layer(i, 3, 7, compile=False) for i in range(3)]
-    assert [work() for _ in range(3) for work in works] == [worker.CHUNK["cpu"] * 7] * 9
+    assert [work() for _ in range(3) for work in works] == [worker.OneLayer.together * 7] * 9
     warm_up, turns = trained[:3], trained[3:]
     assert {steps for steps, _ in warm_up} == {worker.WARM_UP}
     assert {steps for steps, _ in turns} == {7}

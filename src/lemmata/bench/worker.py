@@ -20,7 +20,6 @@ import torch
 
 from lemmata.bench import usual_script
 from lemmata.icl.network import OneLayer
-from lemmata.lab.sweep import CHUNK
 
 __all__ = ["WORKLOAD", "main", "one_layer", "rss_mb", "sgemm", "usual"]
 
@@ -49,7 +48,7 @@ Work = Callable[[], float]
 
 def one_layer(worker: int, workers: int, steps: int, *, compile: bool) -> Work:
     """Lemmata: chunk after chunk of the workload's members, `workers` of them at a time; in member-steps."""
-    size = CHUNK["cpu"]
+    size = OneLayer.together
     chunks = itertools.count(worker, workers)
 
     def train(steps: int) -> float:

@@ -28,8 +28,8 @@ from lemmata.lab.trainee import Trainee
 
 __all__ = ["Plan", "Progress", "Report", "check_device", "plan", "sweep"]
 
-# Members a chunk: on a CPU what stays in a core's cache, on a GPU one wide batch.
-CHUNK = {"cpu": 8, "cuda": 1024}
+# Members a chunk on a GPU, one wide batch; on a CPU what a trainee's `together` says.
+WIDE = 1024
 # Operations a second of one worker, until the store knows better.
 RATE = 1e10
 # How often in a row workers may be killed before anything is stored.
@@ -159,7 +159,8 @@ def _chunks(cells: Sequence[Cell], workers: int, device: str) -> tuple[Chunk, ..
     fair = _work(cells) / (2 * workers) if workers > 1 else inf
     chunks: list[Chunk] = []
     for group in groups.values():
-        most, each = CHUNK[device.partition(":")[0]], _work(group) / len(group)
+        most = type(group[0].config).together if device == "cpu" else WIDE
+        each = _work(group) / len(group)
         size = most if fair >= most * each else max(2, int(fair / each))
         count = min(ceil(len(group) / size), max(1, len(group) // 2))
         bounds = [round(i * len(group) / count) for i in range(count + 1)]

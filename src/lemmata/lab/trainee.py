@@ -69,6 +69,8 @@ class Trainee(ABC):
 
     kind: ClassVar[str]
     version: ClassVar[int]
+    # Members that a CPU worker trains together: as many as stay in its cache, and within 600 MB with all they do.
+    together: ClassVar[int] = 8
 
     lr: float = constant(0.5, "learning rate eta", origin="chosen", room="training", low=0)
     steps: int = constant(400, "gradient steps T", origin="chosen", room="training", low=0, shape=True)
