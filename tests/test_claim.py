@@ -336,6 +336,8 @@ def test_a_curve_is_the_mean_over_seeds_with_its_interval():
     assert (half.lo[0], half.hi[0]) == (expected.lo, expected.hi)
     (by_alpha,) = curves(ROWS, "error", x="alpha", label="all")
     assert by_alpha.x == (0.5, 1.0) and by_alpha.mean == pytest.approx((7 / 3 + 0.5, 14 / 3 + 0.5))
+    # However many rows a seed has, it is one in the interval.
+    assert by_alpha.hi[0] == pytest.approx(mean_t([7 / 3, 10 / 3]).hi)
     with pytest.raises(DataError):
         curves(ROWS, "error", where={"x": 3})
 

@@ -202,7 +202,9 @@ def test_a_member_trains_until_all_measures_are_done_with_it():
     cells = [Cell(toy.Toy(steps=4), seed, (Until(),)) for seed in (2, 0, 9)]
     assert [[row.x for row in r.rows] for r in measure(cells)[0]] == [[0, 1, 2], [0], [0, 1, 2, 3, 4]]
     both = [replace(cell, measures=(Until(), toy.Weights())) for cell in cells]
-    assert [r.rows[-1].x for r in measure(both)[0]] == [4, 4, 4]
+    for result in measure(both)[0]:
+        assert [row.x for row in result.rows if row.metric == "looks"] == [0, 1, 2, 3, 4]
+        assert [row.x for row in result.rows if row.metric == "weight"] == [0, 0, 4, 4]
 
 
 # Grids
@@ -301,6 +303,12 @@ def test_the_coordinates_of_measures_can_be_changed_too():
 
 
 # Constants
+
+
+def test_a_constant_that_is_not_there_is_refused_with_the_nearest():
+    with pytest.raises(ConstantError, match="did you mean beta"):
+        OneLayer().replace({"bta": 1.0})
+    assert OneLayer().replace({"beta": 1.5}) == OneLayer(beta=1.5)
 
 
 def test_a_constant_knows_who_fixed_it_and_what_it_is_an_axis_of():

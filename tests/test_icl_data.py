@@ -96,7 +96,7 @@ def test_a_task_set_that_does_not_fit_the_number_of_patterns_is_refused(name, M1
 
 @pytest.mark.parametrize("alpha", [0.1, 0.55, 0.8, 1.0])
 def test_examples_carry_their_patterns_with_the_stated_probabilities(alpha):
-    idr = some(alpha=alpha, seed=1).idr_EBL[0, :, :-1].flatten().numpy()
+    idr = some(100_000, alpha=alpha, seed=1).idr_EBL[0, :, :-1].flatten().numpy()
     counts = np.bincount(idr, minlength=6)
     expected = np.full(6, (1 - alpha) / 4)
     expected[[4, 1]] = alpha / 2

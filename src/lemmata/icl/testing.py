@@ -22,7 +22,7 @@ from lemmata.lab.losses import error, hinge
 from lemmata.lab.streams import stream
 from lemmata.lab.trainee import Measure, Row, coordinate
 
-__all__ = ["ErrorCurve", "FirstPassage", "TestSet", "outputs", "rows"]
+__all__ = ["ErrorCurve", "FirstPassage", "TestSet", "check_test", "joined", "outputs", "rows"]
 
 # Prompts that a network answers at once: the activations of a deep one then stay within a few megabytes a member.
 SLICE = 256

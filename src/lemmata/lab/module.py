@@ -26,6 +26,7 @@ def stacked(modules: Sequence[nn.Module]) -> tuple[Params, Callable[..., Tensor]
     Raises:
         InputError: no modules, or modules whose parameters differ in name or shape.
 
+    >>> import torch
     >>> params, forward = stacked([nn.Linear(3, 1) for _ in range(4)])
     >>> params["weight"].shape
     torch.Size([4, 1, 3])

@@ -18,6 +18,7 @@ from lemmata.lab.grid import Experiment
 from lemmata.lab.rule import Rule, at_least, at_most
 from lemmata.lab.stats import Estimate, error_rate_t, mean_t, paired_t
 
+NAMES = {"one-layer": "One layer", "gpt": "Three layers"}
 NETWORKS = {"one-layer": (ONE_LAYER, ONE_LAYER_PROMPTS), "gpt": (GPT, GPT_PROMPTS)}
 ABOVE = tuple(s for s in SUMS if s >= 1)
 UP_TO_ONE = tuple(s for s in SUMS if 0 < s <= 1)
@@ -60,7 +61,7 @@ def predictions(network: str, experiment: Experiment, prompts: int) -> tuple[Pre
     ) -> Prediction:
         return Prediction(
             id=f"{id}-{network}",
-            statement=f"{statement} ({network})",
+            statement=f"{NAMES[network]}: {statement}",
             kind=kind,
             source=source,
             of=experiment,
