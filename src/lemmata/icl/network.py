@@ -27,6 +27,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from lemmata.icl.data import Prompts
 from lemmata.icl.prompting import Prompting
@@ -59,7 +60,7 @@ def forward(params: Params, prompts: Prompts) -> Tensor:
 
 
 def _query_key(params: Params, prompts: Prompts) -> Tensor:
-    """U = W_K^T W_Q p_query, seen from the prompts' own axes: a column's score is its inner product with it."""
+    """The vector u = W_K^T W_Q p_query on the prompts' own axes: a column's score is its inner product with u."""
     key_EDD = params["W_Q"].transpose(1, 2) @ params["W_K"]
     u_EBD = _query(prompts, params["W_Q"].shape[-1]) @ key_EDD
     if prompts.axis_EVD is None:
@@ -119,6 +120,7 @@ class _Pool(torch.autograd.Function):
         return _mix(attn_EBL, *planes, V=u_EBV.shape[-1])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (grad_EBV,) = grad_outputs
         attn_EBL, *planes = ctx.saved_tensors
@@ -142,6 +144,7 @@ class _Readout(torch.autograd.Function):
         return (point_EBD * slope_EBD).sum(-1)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         point_EBD, row_EMD, a_EM, mask_EBM, slope_EBD = ctx.saved_tensors
         grad_EB1 = grad_outputs[0].unsqueeze(-1)

@@ -58,7 +58,7 @@ def gap(norm_M: Tensor) -> tuple[float, int]:
     """How empty the middle between small and large row norms is, and how many of the norms are small.
 
     The norms are split in two where the variance within the parts is least. The first number is the share of neurons in
-    the middle third between the two parts' means: about a third of evenly spread norms, none where there is a gap.
+    the middle third between the two parts' means: about a sixth of evenly spread norms, none where there is a gap.
 
     >>> gap(torch.tensor([0.1, 0.11, 0.4, 0.41, 0.42, 0.43, 0.44, 0.45, 0.46, 0.47]))
     (0.0, 2)

@@ -161,6 +161,11 @@ def _judge(
 ) -> Judgement:
     frame, cells = frames[p.of.name, None], needed[p.of.name, None]
     estimate, verdict, reason = _estimate(p, frame)
+    lost = frame.drop_duplicates("cell")["status"].ne("ok").sum()
+    if lost:
+        # Their measurements are in the estimate, as errors and as times that were never reached.
+        told = f"{lost} of {len(cells)} networks diverged or died, and count as failures"
+        reason = f"{reason}; {told}" if reason else told
     others = [(setting, _estimate(p, f)) for (name, setting), f in frames.items() if name == p.of.name and setting]
     return Judgement(
         id=f"{claim.id}/{p.id}",

@@ -20,6 +20,8 @@ from typing import Any, Literal, Protocol, final
 import torch
 from torch import Tensor
 
+from lemmata.lab.errors import InputError
+
 __all__ = ["Adam", "Draws", "Job", "Params", "Phase", "Sgd", "Snapshot", "Status", "fit"]
 
 # A member is dead once this many steps in a row have left its weights as they were, though its loss is not 0.
@@ -156,7 +158,17 @@ def fit(
     The configs are `lemmata.lab.trainee.Trainee`s of one `shape_key`. `watch` is called at step 0, at the last step
     and at `watch_steps`, with the members that still train, and says which of them are finished: these leave the
     ensemble, the others go on with exactly the numbers they would have had.
+
+    Phases and optimiser are those of the first config, so their constants must be among the shared ones; the optimiser
+    starts anew in each phase.
+
+    Raises:
+        InputError: no members, or members of different shapes.
     """
+    keys = {config.shape_key() for config in configs}
+    if len(keys) != 1 or len(configs) != len(seeds):
+        got = f"{len(configs)} configs of {len(keys)} shapes and {len(seeds)} seeds"
+        raise InputError("one seed a config, and configs of one shape_key", got, "train each shape on its own")
     kind, phases, optimizer = type(configs[0]), configs[0].phases(), configs[0].optimizer()
     total = sum(phase.steps for phase in phases)
     looks = {0, total, *watch_steps} if watch else set()

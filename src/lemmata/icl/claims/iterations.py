@@ -31,7 +31,7 @@ ALPHA = Experiment(
     name="iterations-alpha",
     base=OneLayer(lr=0.25, steps=1500),
     measures=(FirstPassage(every=4, below=EPS),),
-    points=ByProfile(SIX, SIX, sweep((0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9))),
+    points=ByProfile(SIX, SIX, sweep((0.15, 0.2, 0.25, 0.3, 0.4, 0.55, 0.7, 0.8, 0.9))),
     seeds=SEEDS,
     settings={
         "lr 0.5": {"lr": 0.5},

@@ -27,8 +27,8 @@ PLATEAU = (12, 14, 16, 18, 20)
 
 
 def longest(frame: pd.DataFrame, *, sums: tuple[float, ...], prompts: int) -> Estimate:
-    """0-1 error at l = 20, over the given S_1."""
-    return error_rate_t(by_seed(frame, "error", {"S_1": sums, "alpha_test": 0.8, "x": 20}), prompts * len(sums))
+    """0-1 error at l = 20, over the given S_1, which share their prompts: the count of prompts is that of one."""
+    return error_rate_t(by_seed(frame, "error", {"S_1": sums, "alpha_test": 0.8, "x": 20}), prompts)
 
 
 def split(frame: pd.DataFrame) -> Estimate:

@@ -13,7 +13,7 @@ from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Panel, Reference, curves, threshold
 from lemmata.lab.frames import pick
 from lemmata.lab.rule import at_most, between, within
-from lemmata.lab.stats import Estimate, exponent, geometric_t, mean_t
+from lemmata.lab.stats import Estimate, error_rate_t, exponent, geometric_t, mean_t
 
 CURVE_ALPHAS = (0.6, 0.8, 1.0)
 CURVE_LENGTHS = tuple(l for l in LENGTHS if 8 <= l <= 20)
@@ -70,7 +70,7 @@ def error_when_enough(frame: pd.DataFrame) -> Estimate:
     for alpha in ALPHAS:
         enough = [l for l in LENGTHS if l >= 2 * math.log(1 / EPS) / alpha]
         worst.append(pick(rows, "error", {"alpha_test": alpha, "x": enough[0]}).set_index("seed")["value"])
-    return mean_t(pd.concat(worst, axis=1).max(axis=1).to_numpy())
+    return error_rate_t(pd.concat(worst, axis=1).max(axis=1).to_numpy(), PROMPTS)
 
 
 def figure(frames: Frames) -> Figure:

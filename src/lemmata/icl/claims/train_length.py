@@ -77,8 +77,8 @@ def error_when_enough(frame: pd.DataFrame) -> Estimate:
     rows = rows[rows["l_tr"] * rows["alpha"] >= ENOUGH - 1e-9]
     if rows.empty:
         raise DataError(f"networks trained on prompts of {ENOUGH}/alpha examples", "none", "leave l_tr and alpha alone")
-    tested = PROMPTS * len(rows[["alpha", "l_tr"]].drop_duplicates())
-    return error_rate_t(rows.groupby("seed")["value"].mean().to_numpy(), tested)
+    # All of them are tested on the same prompts, so that the count of prompts is that of one.
+    return error_rate_t(rows.groupby("seed")["value"].mean().to_numpy(), PROMPTS)
 
 
 def figure(frames: Frames) -> Figure:
