@@ -29,7 +29,7 @@ from lemmata.icl.gpt import layer_inputs, query_attention
 from lemmata.icl.probes import same_pattern_mass
 from lemmata.icl.testing import TestSet, joined, rows
 from lemmata.lab.ensemble import Params, Snapshot
-from lemmata.lab.trainee import Measure, Row
+from lemmata.lab.trainee import Measure, Row, every_few
 
 __all__ = ["LabelEmbeddings", "LayerAttention", "attended_rows", "layer_mass", "output_effects"]
 
@@ -90,7 +90,7 @@ class LayerAttention(Measure):
 
     def steps(self, config: Any) -> Sequence[int]:
         """Every few steps from the start on."""
-        return [*range(0, config.steps, self.every), config.steps]
+        return every_few(self.every, config.steps)
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
         """Rows "attention_same" at x = step, with the coordinate layer, counted from 1."""
@@ -115,7 +115,7 @@ class LabelEmbeddings(Measure):
 
     def steps(self, config: Any) -> Sequence[int]:
         """Every few steps from the start on."""
-        return [*range(0, config.steps, self.every), config.steps]
+        return every_few(self.every, config.steps)
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
         """Rows "label_norm" and "label_angle" at x = step: a row's norm, and its angle to the label in radians.

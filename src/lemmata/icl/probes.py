@@ -26,7 +26,7 @@ from lemmata.icl.testing import TestSet, check_test, joined, rows
 from lemmata.lab.ensemble import Params, Snapshot
 from lemmata.lab.losses import error, hinge
 from lemmata.lab.streams import stream
-from lemmata.lab.trainee import Measure, Row, coordinate
+from lemmata.lab.trainee import Measure, Row, coordinate, every_few
 
 __all__ = ["AttentionGrowth", "Neurons", "Pruning", "gap", "row_norms", "same_pattern_mass", "value_rows"]
 
@@ -88,7 +88,7 @@ class AttentionGrowth(Measure):
 
     def steps(self, config: Any) -> Sequence[int]:
         """Every few steps from the start on."""
-        return [*range(0, config.steps, self.every), config.steps]
+        return every_few(self.every, config.steps)
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
         """Rows "attention_same", and for W in {W_Q, W_K} "norm" and "aligned", the part along the query's pattern."""

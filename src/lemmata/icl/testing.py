@@ -20,7 +20,7 @@ from lemmata.lab.ensemble import Snapshot
 from lemmata.lab.errors import ConstantError
 from lemmata.lab.losses import error, hinge
 from lemmata.lab.streams import stream
-from lemmata.lab.trainee import Measure, Row, coordinate
+from lemmata.lab.trainee import Measure, Row, coordinate, every_few
 
 __all__ = ["ErrorCurve", "FirstPassage", "TestSet", "check_test", "joined", "outputs", "rows"]
 
@@ -166,7 +166,7 @@ class FirstPassage(Measure):
 
     def steps(self, config: Any) -> Sequence[int]:
         """Every few steps from the start on."""
-        return [*range(0, config.steps, self.every), config.steps]
+        return every_few(self.every, config.steps)
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
         """Rows "steps_lo" and "steps_hi" for the members that pass now, or at the end for those that never did."""

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, Self, final
 from lemmata.lab.ensemble import Adam, Job, Phase, Sgd, Snapshot, fit
 from lemmata.lab.errors import ConstantError, nearest
 
-__all__ = ["Constant", "Measure", "Origin", "Room", "Row", "Trainee", "Value", "constant", "coordinate"]
+__all__ = ["Constant", "Measure", "Origin", "Room", "Row", "Trainee", "Value", "constant", "coordinate", "every_few"]
 
 Value = bool | int | float | str
 Room = Literal["data", "network", "training"]
@@ -179,6 +179,15 @@ def coordinate(default: float | tuple[float, ...], meaning: str) -> Any:
     An empty sweep is one that the measure does not make, and stays so.
     """
     return field(default=default, metadata={"coordinate": meaning})
+
+
+def every_few(every: int, steps: int) -> list[int]:
+    """The first step, every few from there on, and the last.
+
+    >>> every_few(4, 10)
+    [0, 4, 8, 10]
+    """
+    return [*range(0, steps, every), steps]
 
 
 @dataclass(frozen=True, kw_only=True)
