@@ -228,7 +228,7 @@ def fill(
     # One 64-bit word a column, half of it for the role: 0 for mu_a, 1 for mu_b, 2 .. M1-1 for the other patterns. What
     # follows is byte-sized until it is written: drawing is a seventh of a training step.
     bits_2BL = rng.integers(0, 2**64, count * L, dtype=np.uint64).view(np.uint32).reshape(2, count, L)
-    role_BL = (_exact_roles if sampler == "exact" else _iid_roles)(rng, bits_2BL[0], alpha, M1)
+    role_BL = _exact_roles(rng, bits_2BL[0], alpha, M1) if sampler == "exact" else _iid_roles(bits_2BL[0], alpha, M1)
     pattern_of_role = np.array([[a, b, *(i for i in range(M1) if i not in (a, b))] for a, b in tasks], dtype=np.uint8)
     task_B1 = rng.integers(0, len(tasks), (count, 1), dtype=np.uint32)
     idr_BL[...] = np.take(pattern_of_role, role_BL + np.uint32(M1) * task_B1)
@@ -248,7 +248,7 @@ def fill(
     label_BL[:, -1] = 0
 
 
-def _iid_roles(rng: np.random.Generator, bits_BL: np.ndarray, alpha: float, M1: int) -> np.ndarray:
+def _iid_roles(bits_BL: np.ndarray, alpha: float, M1: int) -> np.ndarray:
     """Independent examples: mu_a and mu_b have alpha/2 each, the M1 - 2 others share 1 - alpha; the query is last."""
     ends = [alpha / 2, *(alpha + (1 - alpha) * i / (M1 - 2) for i in range(M1 - 2))]
     role_BL = np.zeros(bits_BL.shape, dtype=np.uint8)
