@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lemmata import icl
 from lemmata.icl.network import OneLayer
-from lemmata.icl.testing import ErrorCurve, FirstPassage
+from lemmata.icl.testing import ErrorCurve, ErrorPassage
 from lemmata.lab import grid
 from lemmata.lab.errors import ConstantError, InputError
 from lemmata.lab.grid import FIRST_CHOOSING_SEED, PROFILES, ByProfile, Cell, Experiment, measure, product
@@ -83,7 +83,7 @@ def test_the_ids_of_two_cells_are_pinned():
     data = {"M1": 6, "M2": 24, "beta": 2.0, "kappa": 0.5, "alpha": 0.8, "tasks": "cyclic", "sampler": "iid"}
     sizes = {"l_tr": 20, "l_min": 0, "B": 64, "d_Y": 1, "m": 64, "steps": 400}
     rest = {"delta": 0.2, "xi": 0.03, "lr": 0.5}
-    passage = FirstPassage(every=4, below=0.01, loss="error", l=20, alpha=0.8, prompts=2048)
+    passage = ErrorPassage(every=4, below=0.01, loss="error", l=20, alpha=0.8, prompts=2048)
     assert Cell(OneLayer().replace(data | sizes | rest), 3, (passage,)).id == "7f8b64943b18beb16a63"
 
 
@@ -121,10 +121,10 @@ def test_what_is_measured_and_both_versions_are_part_of_the_id(monkeypatch):
     cell = Cell(OneLayer(), 0, (ErrorCurve(),))
     others = [
         Cell(OneLayer(), 0, ()),
-        Cell(OneLayer(), 0, (FirstPassage(),)),
+        Cell(OneLayer(), 0, (ErrorPassage(),)),
         Cell(OneLayer(), 0, (ErrorCurve(prompts=100),)),
         Cell(OneLayer(), 0, (ErrorCurve(alpha_test=(0.6,)),)),
-        Cell(OneLayer(), 0, (ErrorCurve(), FirstPassage())),
+        Cell(OneLayer(), 0, (ErrorCurve(), ErrorPassage())),
     ]
     assert len({cell.id, *ids(others)}) == 6
     for kind, name, value in ((OneLayer, "version", 99), (ErrorCurve, "version", 99), (grid, "GENERATOR", "another")):
@@ -137,7 +137,7 @@ def test_what_is_measured_and_both_versions_are_part_of_the_id(monkeypatch):
 def test_neither_the_experiment_nor_how_it_runs_is_part_of_the_id():
     named = replace(sweep(), name="another", seeds=ByProfile(9, 9, 9), settings={}, points=sweep().points)
     assert set(ids(sweep().cells("quick"))) < set(ids(named.cells("quick")))
-    spec = Cell(OneLayer(), 0, (FirstPassage(),)).spec
+    spec = Cell(OneLayer(), 0, (ErrorPassage(),)).spec
     assert set(spec) == {"kind", "version", "generator", "config", "seed", "measures"}
     assert set(spec["config"]) == set(OneLayer.constants())
     assert json.loads(json.dumps(spec)) == json.loads(json.dumps(spec, sort_keys=True))

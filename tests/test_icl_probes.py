@@ -22,7 +22,7 @@ from lemmata.icl.probes import (
     same_pattern_mass,
     value_rows,
 )
-from lemmata.icl.testing import ErrorCurve, FirstPassage, TestSet, outputs
+from lemmata.icl.testing import ErrorCurve, ErrorPassage, TestSet, outputs
 from lemmata.lab.ensemble import Snapshot, fit
 from lemmata.lab.grid import Cell, measure
 from lemmata.lab.losses import error, hinge
@@ -316,7 +316,7 @@ def test_a_network_without_numbers_is_always_wrong():
 @pytest.mark.parametrize("loss", ["error", "hinge"])
 def test_the_first_passage_is_between_the_last_look_before_and_the_first_after(loss):
     configs = [OneLayer(m=16, B=32, steps=90, lr=lr) for lr in (1.0, 0.5, 0.02)]
-    m = FirstPassage(every=8, below=0.2, loss=loss, l=12, prompts=500)
+    m = ErrorPassage(every=8, below=0.2, loss=loss, l=12, prompts=500)
     measured = [row for row in zip(*[r.rows for r in measure([Cell(c, 1, (m,)) for c in configs])[0]], strict=True)]
     looks = [*range(0, 90, 8), 90]
     value = hinge if loss == "hinge" else error
@@ -333,12 +333,12 @@ def test_the_first_passage_is_between_the_last_look_before_and_the_first_after(l
 
 
 def test_a_member_that_has_passed_at_the_start_did_so_at_0():
-    rows = watched(OneLayer(steps=6), FirstPassage(every=2, below=1.1, prompts=50))[0]
+    rows = watched(OneLayer(steps=6), ErrorPassage(every=2, below=1.1, prompts=50))[0]
     assert [(row.metric, row.value) for row in rows] == [("steps_lo", 0), ("steps_hi", 0)]
 
 
 def test_a_passage_is_told_once_even_if_another_measure_goes_on():
-    config, passage = OneLayer(m=16, B=32, steps=60, lr=1.0), FirstPassage(every=10, below=0.3, prompts=300)
+    config, passage = OneLayer(m=16, B=32, steps=60, lr=1.0), ErrorPassage(every=10, below=0.3, prompts=300)
     alone = watched(config, passage)[0]
     result = measure([Cell(config, 0, (passage, AttentionGrowth(every=20, prompts=20)))])[0][0]
     assert [row for row in result.rows if row.metric in ("steps_lo", "steps_hi")] == list(alone)

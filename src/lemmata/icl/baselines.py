@@ -26,10 +26,11 @@ from torch import Tensor
 
 from lemmata.icl.data import Prompts
 from lemmata.icl.prompting import Prompting
-from lemmata.icl.testing import TestSet, check_test, joined, outputs, rows
+from lemmata.icl.testing import TestSet, check_test, outputs
 from lemmata.lab.ensemble import Snapshot
 from lemmata.lab.errors import InputError, nearest
 from lemmata.lab.losses import error
+from lemmata.lab.measures import joined, rows
 from lemmata.lab.trainee import Measure, Row, coordinate
 
 __all__ = ["CLASSICAL", "NETWORK", "Baselines", "predict"]

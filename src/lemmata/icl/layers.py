@@ -27,8 +27,9 @@ from torch import Tensor
 from lemmata.icl.data import Prompts
 from lemmata.icl.gpt import layer_inputs, query_attention
 from lemmata.icl.probes import same_pattern_mass
-from lemmata.icl.testing import TestSet, joined, rows
+from lemmata.icl.testing import TestSet
 from lemmata.lab.ensemble import Params, Snapshot
+from lemmata.lab.measures import joined, rows
 from lemmata.lab.trainee import Measure, Row, every_few
 
 __all__ = ["LabelEmbeddings", "LayerAttention", "attended_rows", "layer_mass", "output_effects"]

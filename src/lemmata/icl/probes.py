@@ -22,9 +22,10 @@ from torch import Tensor
 from lemmata.icl.data import Prompts
 from lemmata.icl.network import attention, pool, readout
 from lemmata.icl.prompting import Prompting
-from lemmata.icl.testing import TestSet, check_test, joined, rows
+from lemmata.icl.testing import TestSet, check_test
 from lemmata.lab.ensemble import Params, Snapshot
 from lemmata.lab.losses import error, hinge
+from lemmata.lab.measures import joined, rows
 from lemmata.lab.streams import stream
 from lemmata.lab.trainee import Measure, Row, coordinate, every_few
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self, final
+from typing import Self
 
-import torch
 from torch import Tensor
 
 from lemmata.icl.data import EVEN_ONLY, SAMPLERS, TASK_SETS, Prompts, exact_count, fill, task_set
 from lemmata.lab.ensemble import Job, Params
 from lemmata.lab.errors import ConstantError
+from lemmata.lab.job import StackedJob
 from lemmata.lab.losses import hinge
 from lemmata.lab.streams import BLOCK, Blocks, stream
 from lemmata.lab.trainee import Trainee, constant
 
-__all__ = ["Prompting", "PromptingJob"]
+__all__ = ["Prompting"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,11 @@ class Prompting(Trainee):
     @classmethod
     def job(cls, configs: Sequence[Self], seeds: Sequence[int], device: str) -> Job:
         """The ensemble of these members, on the hinge loss."""
-        return PromptingJob(configs, seeds, device)
+        return StackedJob(configs, seeds, device, loss=cls._loss, draws=_training_draws(configs, seeds, device))
+
+    @classmethod
+    def _loss(cls, params: Params, prompts: Prompts) -> Tensor:
+        return hinge(cls.forward(params, prompts), prompts.target_EB)
 
     def fill(self, prompts: Prompts, seed: int, block: int) -> None:
         """Write one member's training prompts of one block of steps, BLOCK * B of them."""
@@ -91,27 +95,6 @@ class Prompting(Trainee):
             return [self.l_tr] * BLOCK
         rng = stream("icl.lengths", self.l_min, self.l_tr, block)
         return rng.integers(self.l_min, self.l_tr, BLOCK, endpoint=True).tolist()
-
-
-@final
-class PromptingJob:
-    """First weights, loss and draws of an ensemble of one kind of network."""
-
-    def __init__(self, configs: Sequence[Prompting], seeds: Sequence[int], device: str) -> None:
-        """Members must share their shapes."""
-        self.configs, self.seeds, self.device = configs, seeds, device
-        self.forward = type(configs[0]).forward
-        self.lr_E = torch.tensor([c.lr for c in configs], device=device)
-        self.draws = _training_draws(configs, seeds, device)
-
-    def params(self) -> Params:
-        """The first weights of every member."""
-        members = [config.weights(seed) for config, seed in zip(self.configs, self.seeds, strict=True)]
-        return {name: torch.stack([p[name] for p in members]).to(self.device) for name in members[0]}
-
-    def loss(self, params: Params, draws: Prompts) -> Tensor:
-        """The hinge loss of a batch of fresh prompts."""
-        return hinge(self.forward(params, draws), draws.target_EB)
 
 
 def _training_draws(configs: Sequence[Prompting], seeds: Sequence[int], device: str) -> Blocks[Prompts]:

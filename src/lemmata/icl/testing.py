@@ -19,10 +19,11 @@ from lemmata.icl.prompting import Prompting
 from lemmata.lab.ensemble import Snapshot
 from lemmata.lab.errors import ConstantError
 from lemmata.lab.losses import error, hinge
+from lemmata.lab.measures import FirstPassage, Watched, joined, rows
 from lemmata.lab.streams import stream
-from lemmata.lab.trainee import Measure, Row, coordinate, every_few
+from lemmata.lab.trainee import Measure, Row, coordinate
 
-__all__ = ["ErrorCurve", "FirstPassage", "TestSet", "check_test", "joined", "outputs", "rows"]
+__all__ = ["ErrorCurve", "ErrorPassage", "TestSet", "check_test", "outputs"]
 
 # Prompts that a network answers at once: the activations of a deep one then stay within a few megabytes a member.
 SLICE = 256
@@ -94,21 +95,6 @@ def outputs(snapshot: Snapshot, prompts: Prompts) -> Tensor:
         return torch.cat([network(snapshot.params, part) for part in prompts.split(SLICE)], -1)
 
 
-PerMember = Tensor | Sequence[float]
-
-
-def rows(metric: str, x: float | PerMember, value_E: PerMember, at: dict[str, Any] | None = None) -> list[list[Row]]:
-    """One row a member, from one number a member; x is the same for all, or one a member too."""
-    values = value_E.tolist() if isinstance(value_E, Tensor) else value_E
-    xs = [x] * len(values) if isinstance(x, (int, float)) else x.tolist() if isinstance(x, Tensor) else x
-    return [[Row(metric, x, value, at or {})] for x, value in zip(xs, values, strict=True)]
-
-
-def joined(parts: Sequence[list[list[Row]]]) -> list[list[Row]]:
-    """The rows of several measurements, member by member."""
-    return [[row for rows in member for row in rows] for member in zip(*parts, strict=True)]
-
-
 @final
 @dataclass(frozen=True, kw_only=True)
 class ErrorCurve(Measure):
@@ -149,43 +135,19 @@ class ErrorCurve(Measure):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class FirstPassage(Measure):
-    """The step at which the test error first falls below `below`, known to lie in (steps_lo, steps_hi].
-
-    A member leaves the ensemble once it has passed; one that never does has steps_hi = infinity.
-    """
+class ErrorPassage(FirstPassage):
+    """The step at which the test error, or the hinge loss, first falls below `below`."""
 
     name: ClassVar[str] = "first-passage"
 
-    every: int = 5
     below: float = 0.01
     loss: Literal["error", "hinge"] = "error"
     l: int = 20
     alpha: float = 0.8
     prompts: int = 2048
 
-    def steps(self, config: Any) -> Sequence[int]:
-        """Every few steps from the start on."""
-        return every_few(self.every, config.steps)
-
-    def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
-        """Rows "steps_lo" and "steps_hi" for the members that pass now, or at the end for those that never did."""
+    def watched(self, snapshot: Snapshot) -> Sequence[Watched]:
+        """The one loss."""
         prompts = TestSet(l=self.l, alpha=self.alpha, prompts=self.prompts).ensemble(snapshot)
         loss = error if self.loss == "error" else hinge
-        value_E = loss(outputs(snapshot, prompts), prompts.target_EB)
-        passed: set[int] = memory.setdefault("passed", set())
-        before, memory["step"] = memory.get("step", 0), snapshot.step
-        found: list[list[Row]] = []
-        for member, value, config in zip(snapshot.members, value_E.tolist(), snapshot.configs, strict=True):
-            ends = None
-            if member not in passed and value < self.below:
-                passed.add(member)
-                ends = (before, snapshot.step)
-            elif member not in passed and snapshot.step >= config.steps:
-                ends = (snapshot.step, float("inf"))
-            found.append([Row("steps_lo", 0, ends[0]), Row("steps_hi", 0, ends[1])] if ends else [])
-        return found
-
-    def finished(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[bool]:
-        """Those that have passed."""
-        return [member in memory["passed"] for member in snapshot.members]
+        return [Watched(loss(outputs(snapshot, prompts), prompts.target_EB), self.below, {})]

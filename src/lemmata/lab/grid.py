@@ -141,7 +141,7 @@ class Experiment:
     def changeable(self) -> dict[str, type]:
         """Name to type of what a user may change: the constants, and the coordinates of the measures."""
         constants = {f.name: type(f.default) for f in dataclasses.fields(self.base)}
-        return constants | {name: float for m in self.measures for name in m.coordinates()}
+        return constants | {name: kind for m in self.measures for name, kind in m.kinds().items()}
 
     def cells(
         self,

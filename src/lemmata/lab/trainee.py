@@ -173,8 +173,8 @@ class Row:
     at: Mapping[str, Value] = field(default_factory=dict)
 
 
-def coordinate(default: float | tuple[float, ...], meaning: str) -> Any:
-    """A field of a measure that a user may change as a constant: a number, or the numbers that a sweep visits.
+def coordinate(default: float | str | tuple[float, ...] | tuple[str, ...], meaning: str) -> Any:
+    """A field of a measure that a user may change as a constant: a number or a word, or those that a sweep visits.
 
     An empty sweep is one that the measure does not make, and stays so.
     """
@@ -205,9 +205,15 @@ class Measure(ABC):
         about = {f.name: f.metadata.get("coordinate") for f in dataclasses.fields(self)}
         return {name: meaning for name, meaning in about.items() if meaning and getattr(self, name) != ()}
 
+    def kinds(self) -> dict[str, type]:
+        """Name to type, float or str, of what `replace` can change."""
+        values = {name: getattr(self, name) for name in self.coordinates()}
+        firsts = {name: value[0] if isinstance(value, tuple) else value for name, value in values.items()}
+        return {name: str if isinstance(first, str) else float for name, first in firsts.items()}
+
     def replace(self, changes: Mapping[str, Value]) -> Self:
         """The same measured elsewhere; names that are not its own are left to others."""
-        mine = {name: float(changes[name]) for name in self.coordinates() if name in changes}
+        mine = {name: kind(changes[name]) for name, kind in self.kinds().items() if name in changes}
         sweeps = {name: (value,) for name, value in mine.items() if isinstance(getattr(self, name), tuple)}
         return dataclasses.replace(self, **{**mine, **sweeps})
 

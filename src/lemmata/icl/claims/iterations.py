@@ -7,7 +7,7 @@ import pandas as pd
 
 from lemmata.icl.experiments import EPS, SEEDS, SETTING_SEEDS
 from lemmata.icl.network import OneLayer
-from lemmata.icl.testing import FirstPassage
+from lemmata.icl.testing import ErrorPassage
 from lemmata.icl.theory import ITERATIONS_POSTER, ITERATIONS_SLIDES
 from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Mark, Panel, curves, power_law
@@ -30,7 +30,7 @@ SIX = sweep((0.2, 0.3, 0.4, 0.55, 0.7, 0.9))
 ALPHA = Experiment(
     name="iterations-alpha",
     base=OneLayer(lr=0.25, steps=1500),
-    measures=(FirstPassage(every=4, below=EPS),),
+    measures=(ErrorPassage(every=4, below=EPS),),
     points=ByProfile(SIX, SIX, sweep((0.15, 0.2, 0.25, 0.3, 0.4, 0.55, 0.7, 0.8, 0.9))),
     seeds=SEEDS,
     settings={
@@ -47,7 +47,7 @@ ALPHA = Experiment(
 BETA = Experiment(
     name="iterations-beta",
     base=OneLayer(steps=3000),
-    measures=(FirstPassage(every=4, below=EPS),),
+    measures=(ErrorPassage(every=4, below=EPS),),
     points=ByProfile(*[tuple({"beta": beta} for beta in (1.0, 1.4, 2.0, 2.8))] * 3),
     seeds=SEEDS,
     settings={"delta 0.4, lr 0.15": {"delta": 0.4, "lr": 0.15}, "delta 0.1, lr 1": {"delta": 0.1, "lr": 1.0}},
