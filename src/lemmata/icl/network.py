@@ -31,6 +31,7 @@ from torch.autograd.function import once_differentiable
 
 from lemmata.icl.data import Prompts
 from lemmata.icl.prompting import Prompting
+from lemmata.lab.attend import attend, average
 from lemmata.lab.ensemble import Params, Phase
 from lemmata.lab.streams import stream
 from lemmata.lab.trainee import constant
@@ -40,12 +41,12 @@ __all__ = ["OneLayer", "attention", "forward", "initial", "output_signs", "pool"
 
 def attention(params: Params, prompts: Prompts) -> Tensor:
     """Attention of the query on every column, attn_EBL; the query itself is the last."""
-    return _dot(_query_key(params, prompts), *_planes(prompts)).softmax(-1)
+    return attend(_dot(_query_key(params, prompts), *_planes(prompts)))
 
 
 def pool(params: Params, prompts: Prompts) -> Tensor:
     """The columns averaged with the query's attention, sum_s p_s attn_s, as pooled_EBD."""
-    pooled_EBV: Tensor = _Pool.apply(_query_key(params, prompts), *_planes(prompts))  # pyright: ignore[reportAssignmentType]
+    pooled_EBV = average(_dot, _mix, _query_key(params, prompts), None, *_planes(prompts))
     return _to_training(pooled_EBV, prompts.axis_EVD)
 
 
@@ -97,36 +98,13 @@ def _dot(
 
 
 def _mix(
-    weight_EBL: Tensor, idr_EBL: Tensor, idi_EBL: Tensor, beta_E11: Tensor, noise_EBL: Tensor, label_EBL: Tensor, V: int
+    weight_EBL: Tensor, V: int, idr_EBL: Tensor, idi_EBL: Tensor, beta_E11: Tensor, noise_EBL: Tensor, label_EBL: Tensor
 ) -> Tensor:
     """Sum of the columns with a weight each, mixed_EBV with the label last: the adjoint of `_dot`."""
     mixed_EBV = weight_EBL.new_zeros(*weight_EBL.shape[:2], V)
     mixed_EBV.scatter_add_(2, idr_EBL, weight_EBL * beta_E11).scatter_add_(2, idi_EBL, weight_EBL * noise_EBL)
     mixed_EBV[..., -1] = (weight_EBL * label_EBL).sum(-1)
     return mixed_EBV
-
-
-class _Pool(torch.autograd.Function):
-    """Columns averaged with the softmax of their inner products with u, as a function of u.
-
-    `_dot` and `_mix` are adjoint, so the backward pass is made of the same two: through the average by `_dot`, through
-    the softmax, through the scores by `_mix`.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, u_EBV: Tensor, *planes: Tensor) -> Tensor:
-        attn_EBL = _dot(u_EBV, *planes).softmax(-1)
-        ctx.save_for_backward(attn_EBL, *planes)
-        return _mix(attn_EBL, *planes, V=u_EBV.shape[-1])
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        (grad_EBV,) = grad_outputs
-        attn_EBL, *planes = ctx.saved_tensors
-        weighted_EBL = attn_EBL * _dot(grad_EBV, *planes)
-        score_EBL = weighted_EBL - attn_EBL * weighted_EBL.sum(-1, keepdim=True)
-        return _mix(score_EBL, *planes, V=grad_EBV.shape[-1]), *[None] * len(planes)
 
 
 class _Readout(torch.autograd.Function):
