@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["error", "hinge", "logistic", "squared"]
+__all__ = ["error", "hinge", "logistic", "squared", "squared_distance"]
 
 
 def hinge(output_EB: Tensor, target_EB: Tensor) -> Tensor:
@@ -39,6 +39,16 @@ def squared(output_EB: Tensor, target_EB: Tensor) -> Tensor:
     [2.0]
     """
     return 0.5 * (output_EB - target_EB).square().mean(-1)
+
+
+def squared_distance(output_EBD: Tensor, target_EBD: Tensor) -> Tensor:
+    """|F - z|^2 / 2 of vectors, the training loss of the chain-of-thought paper (arXiv 2410.02167).
+
+    >>> import torch
+    >>> squared_distance(torch.tensor([[[3.0, 0.0]]]), torch.tensor([[[0.0, 4.0]]])).tolist()
+    [12.5]
+    """
+    return 0.5 * (output_EBD - target_EBD).square().sum(-1).mean(-1)
 
 
 def error(output_EB: Tensor, target_EB: Tensor) -> Tensor:

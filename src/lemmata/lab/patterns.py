@@ -12,7 +12,7 @@ import numpy as np
 
 from lemmata.lab.errors import InputError
 
-__all__ = ["check_mixtures", "correlated_pair", "largest_sum", "mixtures", "orthonormal"]
+__all__ = ["check_mixtures", "correlated", "correlated_pair", "largest_sum", "mixtures", "orthonormal"]
 
 
 def orthonormal(rng: np.random.Generator, count: int, dim: int) -> np.ndarray:
@@ -105,3 +105,24 @@ def mixtures(rng: np.random.Generator, count: int, patterns: int, coefficient_su
     rank = min(count, m - 1)
     w = root[:, count - rank :] @ frame[:, 1 : rank + 1].T
     return (s / math.sqrt(m) * u + w).astype(np.float32)
+
+
+def correlated(rows: np.ndarray, correlation: float) -> np.ndarray:
+    """Unit rows in the span of orthonormal ones, every two of them with the same inner product c.
+
+    The rows times the symmetric root of (1 - c) I + c 11^T, which is a I + b 11^T with a = sqrt(1 - c) and
+    a + b M = sqrt(1 + (M - 1) c).
+
+    Raises:
+        InputError: a correlation outside [0, 1).
+
+    >>> pair = correlated(np.eye(2), 0.6)
+    >>> (pair @ pair.T).round(6).tolist()
+    [[1.0, 0.6], [0.6, 1.0]]
+    """
+    if not 0 <= correlation < 1:
+        raise InputError("a common correlation in [0, 1)", f"{correlation:g}", "choose one in [0, 1)")
+    count = len(rows)
+    own = math.sqrt(1 - correlation)
+    common = (math.sqrt(1 + (count - 1) * correlation) - own) / count
+    return (own * rows + common * rows.sum(0)).astype(np.float32)

@@ -1,0 +1,3 @@
+"""Chain-of-thought."""
+
+from lemmata.cot.network import OneLayer as OneLayer
