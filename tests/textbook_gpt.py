@@ -9,14 +9,16 @@ from lemmata.lab.ensemble import Params
 
 
 class Block(nn.Module):
-    """Pre-LayerNorm attention and MLP, with residuals."""
+    """Pre-LayerNorm attention and, where there is one, MLP, with residuals."""
 
-    def __init__(self, width: int, n_head: int, causal: bool) -> None:
+    def __init__(self, width: int, n_head: int, *, causal: bool, mlp: bool) -> None:
         super().__init__()
-        self.n_head, self.causal = n_head, causal
-        self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.n_head, self.causal, self.mlp = n_head, causal, mlp
+        self.ln_1 = nn.LayerNorm(width)
         self.c_attn, self.c_proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.c_fc, self.mlp_proj = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        if mlp:
+            self.ln_2 = nn.LayerNorm(width)
+            self.c_fc, self.mlp_proj = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def attention(self, x_BLD: Tensor) -> tuple[Tensor, Tensor]:
         """What attention adds, and its weights (B, H, L, L)."""
@@ -31,25 +33,42 @@ class Block(nn.Module):
     def forward(self, x_BLD: Tensor) -> Tensor:
         """All tokens."""
         x_BLD = x_BLD + self.attention(x_BLD)[0]
-        return x_BLD + self.mlp_proj(nn.functional.gelu(self.c_fc(self.ln_2(x_BLD))))
+        return x_BLD + self.mlp_proj(nn.functional.gelu(self.c_fc(self.ln_2(x_BLD)))) if self.mlp else x_BLD
 
 
-class TextbookGPT(nn.Module):
-    """The whole network on columns multiplied out, prompt_BLC with C = V + 1."""
+class Layers(nn.Module):
+    """All layers and the last LayerNorm, from tokens to the query token."""
 
-    def __init__(self, inputs: int, width: int, n_layer: int, n_head: int, positions: int, causal: bool) -> None:
+    def __init__(self, width: int, n_layer: int, n_head: int, *, causal: bool, mlp: bool) -> None:
         super().__init__()
-        self.read_in = nn.Linear(inputs, width, bias=False)
-        self.wpe = nn.Embedding(positions, width) if positions else None
-        self.blocks = nn.ModuleList(Block(width, n_head, causal) for _ in range(n_layer))
+        self.blocks = nn.ModuleList(Block(width, n_head, causal=causal, mlp=mlp) for _ in range(n_layer))
         self.ln_f = nn.LayerNorm(width)
-        self.read_out = nn.Linear(width, 1, bias=False)
 
     def block(self, n: int) -> Block:
         """One of the layers, counted from 0."""
         found = self.blocks[n]
         assert isinstance(found, Block)
         return found
+
+    def answer(self, x_BLD: Tensor) -> Tensor:
+        """The last token after everything, x_BD."""
+        for block in self.blocks:
+            x_BLD = block(x_BLD)
+        return self.ln_f(x_BLD)[:, -1]
+
+    def answer_without_absent(self, x_BLD: Tensor, present_BL: Tensor) -> Tensor:
+        """The same of prompts from which the absent tokens are left out, one by one, since their lengths differ."""
+        return torch.cat([self.answer(x_LD[here_L][None]) for x_LD, here_L in zip(x_BLD, present_BL, strict=True)])
+
+
+class TextbookGPT(Layers):
+    """The whole network on columns multiplied out, prompt_BLC with C = V + 1."""
+
+    def __init__(self, inputs: int, width: int, n_layer: int, n_head: int, positions: int, causal: bool) -> None:
+        super().__init__(width, n_layer, n_head, causal=causal, mlp=True)
+        self.read_in = nn.Linear(inputs, width, bias=False)
+        self.wpe = nn.Embedding(positions, width) if positions else None
+        self.read_out = nn.Linear(width, 1, bias=False)
 
     def embed(self, prompt_BLC: Tensor) -> Tensor:
         """Tokens before the first layer."""
@@ -58,10 +77,16 @@ class TextbookGPT(nn.Module):
 
     def forward(self, prompt_BLC: Tensor) -> Tensor:
         """The answer read off the last column, output_B."""
-        x_BLD = self.embed(prompt_BLC)
-        for block in self.blocks:
-            x_BLD = block(x_BLD)
-        return self.read_out(self.ln_f(x_BLD))[:, -1, 0]
+        return self.read_out(self.answer(self.embed(prompt_BLC)))[:, 0]
+
+
+def textbook_layers(params: Params, e: int) -> Layers:
+    """The textbook's layers with the weights of member `e`, with the same precision."""
+    _, n_layer, width, _, n_head, _ = params["W_QKV"].shape
+    causal = "causal" in params and bool(params["causal"][e])
+    layers = Layers(width, n_layer, n_head, causal=causal, mlp="W_fc" in params)
+    layers.to(params["W_QKV"].dtype).load_state_dict(state(params, e))
+    return layers
 
 
 def textbook(params: Params, e: int) -> TextbookGPT:
@@ -77,12 +102,9 @@ def textbook(params: Params, e: int) -> TextbookGPT:
 def state(params: Params, e: int) -> Params:
     """Weights, or their gradients, of member `e` under the textbook's names."""
     p = {name: t[e].detach() for name, t in params.items()}
-    named = {
-        "read_in.weight": p["W_in"].T,
-        "ln_f.weight": p["gain_F"],
-        "ln_f.bias": p["shift_F"],
-        "read_out.weight": p["w_out"][None],
-    }
+    named = {"ln_f.weight": p["gain_F"], "ln_f.bias": p["shift_F"]}
+    if "W_in" in p:
+        named |= {"read_in.weight": p["W_in"].T, "read_out.weight": p["w_out"][None]}
     if "W_pos" in p:
         named["wpe.weight"] = p["W_pos"]
     for n in range(p["W_O"].shape[0]):
@@ -93,11 +115,14 @@ def state(params: Params, e: int) -> Params:
             f"blocks.{n}.c_attn.bias": p["b_QKV"][n].flatten(),
             f"blocks.{n}.c_proj.weight": p["W_O"][n].T,
             f"blocks.{n}.c_proj.bias": p["b_O"][n],
-            f"blocks.{n}.ln_2.weight": p["gain_M"][n],
-            f"blocks.{n}.ln_2.bias": p["shift_M"][n],
-            f"blocks.{n}.c_fc.weight": p["W_fc"][n].T,
-            f"blocks.{n}.c_fc.bias": p["b_fc"][n],
-            f"blocks.{n}.mlp_proj.weight": p["W_proj"][n].T,
-            f"blocks.{n}.mlp_proj.bias": p["b_proj"][n],
         }
+        if "W_fc" in p:
+            named |= {
+                f"blocks.{n}.ln_2.weight": p["gain_M"][n],
+                f"blocks.{n}.ln_2.bias": p["shift_M"][n],
+                f"blocks.{n}.c_fc.weight": p["W_fc"][n].T,
+                f"blocks.{n}.c_fc.bias": p["b_fc"][n],
+                f"blocks.{n}.mlp_proj.weight": p["W_proj"][n].T,
+                f"blocks.{n}.mlp_proj.bias": p["b_proj"][n],
+            }
     return named

@@ -25,12 +25,13 @@ import torch
 from torch import Tensor
 
 from lemmata.icl.data import Prompts
-from lemmata.icl.gpt import layer_inputs, query_attention
+from lemmata.icl.gpt import read_in
 from lemmata.icl.probes import same_pattern_mass
 from lemmata.icl.testing import TestSet
 from lemmata.lab.ensemble import Params, Snapshot
 from lemmata.lab.measures import joined, rows
 from lemmata.lab.trainee import Measure, Row, every_few
+from lemmata.lab.transformer import layer_inputs, query_attention
 
 __all__ = ["LabelEmbeddings", "LayerAttention", "attended_rows", "layer_mass", "output_effects"]
 
@@ -44,7 +45,8 @@ def layer_mass(params: Params, prompts: Prompts) -> Tensor:
     torch.Size([1, 3])
     """
     with torch.no_grad():
-        attns = [query_attention(layer, x_EBLD).mean(2) for layer, x_EBLD in layer_inputs(params, prompts)]
+        inputs = layer_inputs(params, read_in(params, prompts))
+        attns = [query_attention(layer, x_EBLD).mean(2) for layer, x_EBLD in inputs]
     return torch.stack([same_pattern_mass(attn_EBL, prompts) for attn_EBL in attns], -1)
 
 
