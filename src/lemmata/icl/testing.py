@@ -146,7 +146,7 @@ class ErrorPassage(FirstPassage):
     alpha: float = 0.8
     prompts: int = 2048
 
-    def watched(self, snapshot: Snapshot) -> Sequence[Watched]:
+    def watched(self, snapshot: Snapshot, memory: dict[str, Any]) -> Sequence[Watched]:
         """The one loss."""
         prompts = TestSet(l=self.l, alpha=self.alpha, prompts=self.prompts).ensemble(snapshot)
         loss = error if self.loss == "error" else hinge

@@ -21,7 +21,7 @@ from lemmata.lab.censored import fit_censored, log_bounds, open_ended, shared_ro
 from lemmata.lab.errors import DataError, InputError
 from lemmata.lab.estimate import Array, Estimate, logarithm, student
 
-__all__ = ["censored_exponent", "exponent"]
+__all__ = ["censored_exponent", "coefficient", "exponent"]
 
 FEWEST_POINTS = 3
 
@@ -102,6 +102,32 @@ def censored_exponent(
     slope_S, bend_S = line.beta_SK[:, 1], curve.beta_SK[:, 2]
     estimate = _straight(slope_S, bend_S, u_P, rounding_P, margin, level, method)
     return replace(estimate, objections=objections + estimate.objections)
+
+
+def coefficient(design_PK: ArrayLike, y_SP: ArrayLike, k: int, *, level: float = 0.95) -> Estimate:
+    """Coefficient k of y = sum_k b_k X_k by least squares, one fit a seed, Student's t over seeds.
+
+    With logarithms for y and X it is an exponent beside others. Valid for y that are known up to noise that is the same
+    at all points. A y that is not finite is an objection.
+
+    Raises:
+        InputError: a design of other than P rows, or with fewer independent columns than it has.
+
+    >>> design = [[1, 0.0], [1, 1.0], [1, 2.0]]
+    >>> e = coefficient(design, [[1.0, 3.0, 5.1], [1.1, 2.9, 5.0]], 1)
+    >>> round(e.value, 3), e.n
+    (2.0, 2)
+    """
+    X_PK, y_SP = np.asarray(design_PK, dtype=float), np.asarray(y_SP, dtype=float)
+    if y_SP.ndim != 2 or X_PK.ndim != 2 or len(X_PK) != y_SP.shape[1] or np.linalg.matrix_rank(X_PK) < X_PK.shape[1]:
+        got = f"a design of shape {X_PK.shape} and y of shape {y_SP.shape}"
+        fix = "give each point a row of the design, and more different points than coefficients"
+        raise InputError("a design (P, K) of full rank and y (S, P)", got, fix)
+    method = "Student t over seeds, of least-squares coefficients"
+    lacking = y_SP.size - int(np.isfinite(y_SP).sum())
+    if lacking:
+        return Estimate.without_number(len(y_SP), (f"{lacking} of {y_SP.size} points are not finite",), method)
+    return student(y_SP @ np.linalg.pinv(X_PK)[k], level, method=method)
 
 
 def _straight(

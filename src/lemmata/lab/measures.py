@@ -59,8 +59,11 @@ class FirstPassage(Measure):
     every: int = 5
 
     @abstractmethod
-    def watched(self, snapshot: Snapshot) -> Sequence[Watched]:
-        """What has to pass, as it stands now; the same quantities in the same order at every step."""
+    def watched(self, snapshot: Snapshot, memory: dict[str, Any]) -> Sequence[Watched]:
+        """What has to pass, as it stands now; the same quantities in the same order at every step.
+
+        `memory` is the subclass's own from step to step.
+        """
 
     @final
     def steps(self, config: Any) -> Sequence[int]:
@@ -70,7 +73,7 @@ class FirstPassage(Measure):
     @final
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
         """Rows "steps_lo" and "steps_hi" for what passes now, or at the end for what never did."""
-        watched = self.watched(snapshot)
+        watched = self.watched(snapshot, memory.setdefault("own", {}))
         passed: dict[int, set[int]] = memory.setdefault("passed", {})
         before, memory["step"] = memory.get("step", 0), snapshot.step
         memory["quantities"] = len(watched)

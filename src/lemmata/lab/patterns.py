@@ -117,7 +117,7 @@ def correlated(rows: np.ndarray, correlation: float) -> np.ndarray:
         InputError: a correlation outside [0, 1).
 
     >>> pair = correlated(np.eye(2), 0.6)
-    >>> (pair @ pair.T).round(6).tolist()
+    >>> (pair @ pair.T).astype(float).round(6).tolist()
     [[1.0, 0.6], [0.6, 1.0]]
     """
     if not 0 <= correlation < 1:

@@ -29,7 +29,7 @@ from lemmata.lab.estimate import (
     one_a_seed,
     student,
 )
-from lemmata.lab.exponents import censored_exponent, exponent
+from lemmata.lab.exponents import censored_exponent, coefficient, exponent
 
 __all__ = [
     "Estimate",
@@ -37,6 +37,7 @@ __all__ = [
     "censored_exponent",
     "censored_mean",
     "clopper_pearson",
+    "coefficient",
     "crossing",
     "error_rate_t",
     "exponent",

@@ -12,6 +12,7 @@ from lemmata.icl.theory import length_needed, oracle, oracle_curve
 from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Panel, Reference, curves, threshold
 from lemmata.lab.frames import pick
+from lemmata.lab.needed import needed
 from lemmata.lab.rule import at_most, between, within
 from lemmata.lab.stats import Estimate, error_rate_t, exponent, geometric_t, mean_t
 
@@ -33,34 +34,22 @@ def against_oracle(frame: pd.DataFrame) -> Estimate:
     return mean_t(rows.groupby("seed")["value"].sum().to_numpy() / total)
 
 
-def needed(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def needed_lengths(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """The alpha' (P,), and each seed's length needed for error eps, (S, P), interpolated as the oracle's is."""
-    table = in_domain(frame).pivot_table(index=["seed", "alpha_test"], columns="x", values="value")
-    lengths = table.columns.to_numpy(float)
-
-    def first(error_L: np.ndarray) -> float:
-        # Half an error counts for none, so that the logarithm exists.
-        log_L = np.log(np.maximum(error_L, 0.5 / PROMPTS))
-        below = np.flatnonzero(log_L <= math.log(EPS))
-        if len(below) == 0 or below[0] == 0:
-            return math.inf
-        i = below[0]
-        return float(np.interp(-math.log(EPS), -log_L[[i - 1, i]], lengths[[i - 1, i]]))
-
-    needed_SP = table.apply(lambda row: first(row.to_numpy(float)), axis=1).unstack()
-    return needed_SP.columns.to_numpy(float), needed_SP.to_numpy(float)
+    table = needed(in_domain(frame), "alpha_test", EPS, least=0.5 / PROMPTS)
+    return table.columns.to_numpy(float), table.to_numpy(float)
 
 
 def length_against_oracle(frame: pd.DataFrame) -> Estimate:
     """The needed length over the oracle's, averaged over alpha' in the logarithm."""
-    alphas, needed_SP = needed(frame)
+    alphas, needed_SP = needed_lengths(frame)
     ratio_SP = needed_SP / np.array([length_needed(EPS, alpha) for alpha in alphas])
     return geometric_t(np.exp(np.log(ratio_SP).mean(1)))
 
 
 def length_exponent(frame: pd.DataFrame) -> Estimate:
     """The exponent of the needed length in alpha'."""
-    return exponent(*needed(frame))
+    return exponent(*needed_lengths(frame))
 
 
 def error_when_enough(frame: pd.DataFrame) -> Estimate:
@@ -79,7 +68,7 @@ def figure(frames: Frames) -> Figure:
     shown = pick(frame, "error", {"alpha_test": (0.3, 0.6, 1.0)})
     marks = curves(shown, "error", by="alpha_test", label="alpha' = {}")
     oracles = [oracle_curve(alpha, 40, group=group) for group, alpha in enumerate(sorted(shown["alpha_test"].unique()))]
-    alphas, needed_SP = needed(frame)
+    alphas, needed_SP = needed_lengths(frame)
     long = pd.DataFrame(needed_SP, columns=alphas).melt(ignore_index=False, var_name="x").assign(metric="needed")
     grid = np.linspace(0.3, 1.0, 29).tolist()
     exact = Reference("oracle", tuple(grid), tuple(length_needed(EPS, a) for a in grid), "oracle")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from lemmata.icl.experiments import EPS, SEEDS
@@ -14,8 +13,9 @@ from lemmata.lab.errors import DataError
 from lemmata.lab.figure import Figure, Panel, curves, threshold
 from lemmata.lab.frames import pick
 from lemmata.lab.grid import ByProfile, Experiment
+from lemmata.lab.needed import needed_between
 from lemmata.lab.rule import at_most, within
-from lemmata.lab.stats import Estimate, censored_exponent, crossing, error_rate_t
+from lemmata.lab.stats import Estimate, censored_exponent, error_rate_t
 from lemmata.lab.trainee import Value
 
 LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20)
@@ -55,20 +55,9 @@ LENGTH = Experiment(
 )
 
 
-def needed(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The alphas (P,), and the ends of the interval in which each seed's needed length lies, (S, P) each."""
-    table = pick(frame, "error").pivot_table(index=["seed", "alpha"], columns="l_tr", values="value")
-    if len(table.columns) < 2:
-        raise DataError("training lengths to compare", "one length", "leave l_tr to the claim's own sweep")
-    ends = {key: crossing(table.columns.to_numpy(float), row.to_numpy(float), EPS) for key, row in table.iterrows()}
-    by_alpha = pd.Series(ends).unstack()
-    lo_SP, hi_SP = (by_alpha.map(lambda pair, end=end: pair[end]).to_numpy(float) for end in (0, 1))
-    return by_alpha.columns.to_numpy(float), lo_SP, hi_SP
-
-
 def needed_exponent(frame: pd.DataFrame) -> Estimate:
     """The exponent of the needed training length in alpha."""
-    return censored_exponent(*needed(frame))
+    return censored_exponent(*needed_between(pick(frame, "error"), "l_tr", "alpha", EPS))
 
 
 def error_when_enough(frame: pd.DataFrame) -> Estimate:
