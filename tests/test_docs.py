@@ -82,7 +82,7 @@ def desk(store, tmp_path, monkeypatch) -> Iterator[Path]:
         ("rate", "naive_rate", "ratio", "ratio_lo", "ratio_hi", "share_of_peak", "sgemm_gflops", "rss_mb"), 1.0
     )
     monkeypatch.setattr(Experiment, "cells", cells)
-    monkeypatch.setattr("lemmata.bench.run", lambda *_, **__: {"workloads": {"one-layer": measured}, "machine": {}})
+    monkeypatch.setattr("lemmata.bench.run", lambda *_, **__: {"workloads": {"icl.one-layer": measured}, "machine": {}})
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     monkeypatch.delenv("LEMMATA_STORE", raising=False)
     monkeypatch.chdir(tmp_path)

@@ -22,7 +22,7 @@ CALLS = {
     ],
     "list": [["list", "--json"], ["list", "quadratic.floor", "--json"]],
     "doctor": [["doctor", "--json"], ["doctor", "--store", "none", "--json"]],
-    "bench": [["bench", "--rounds", "1", "--json"]],
+    "bench": [["bench", "--rounds", "1", "--json"], ["bench", "icl", "--compile", "--json"]],
 }
 MEASURED = {
     "rate": 900.0,
@@ -44,9 +44,10 @@ def schema(name: str) -> Draft202012Validator:
 def bench(monkeypatch):
     """The measurement itself takes minutes; here it only says how often it was to be taken."""
 
-    def run(rounds, *, workers, compile, progress):
+    def run(rounds, *, papers, workers, compile, progress):
         progress(rounds, rounds, 0.0)
-        return {"workloads": {"one-layer": MEASURED}, "machine": {"workers": 2}}
+        names = ["icl.one-layer", "icl.one-layer-compiled"] if compile else ["icl.one-layer"]
+        return {"workloads": dict.fromkeys(names, MEASURED), "machine": {"workers": 2}}
 
     monkeypatch.setattr("lemmata.bench.run", run)
 
@@ -71,7 +72,7 @@ def test_a_schema_is_one_and_refuses_what_lacks_a_key(checked, bench, verb):
 
 def test_bench_for_reading(shell, bench):
     out = shell.run("bench").out
-    assert "one-layer" in out and "10.0 times" in out and "30%" in out
+    assert "icl.one-layer\n" in out and "10.0 times" in out and "30%" in out
 
 
 def test_every_verb_with_json_has_a_schema_and_a_line_in_the_docs(shell):

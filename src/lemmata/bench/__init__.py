@@ -1,13 +1,15 @@
-"""How fast Lemmata trains on this machine, against the usual script (`lemmata bench`).
+"""How fast Lemmata trains on this machine, against usual scripts (`lemmata bench`).
 
-Both train the one-layer network of the ICL paper on every core at once, each in one single-threaded process a core.
-They take turns in rounds whose order alternates, and so does a bare matrix multiplication, so that whatever else the
-machine does meets all of them; the ratio is taken within each round. What starting, compiling, warming up and, in the
-usual script, drawing cost is left out; Lemmata draws fresh prompts for every step and is charged for it.
+Each workload is a network of a paper, trained by Lemmata and by the usual script written for that paper, on every core
+at once, each in one single-threaded process a core. They take turns in rounds whose order alternates, and so does a
+bare matrix multiplication, so that whatever else the machine does meets all of them; the ratio is taken within each
+round. What starting, compiling, warming up and, in the usual scripts, drawing cost is left out; Lemmata draws fresh
+prompts for every step and is charged for it.
 
-    usual_script.py   what is measured against, on its own
-    worker.py         the processes that do the work
-    team.py           one worker a core, told when it is their turn
+    usual_icl.py, usual_cot.py   what is measured against: a script a paper, on its own but for
+    usual.py                     the loops that are the same in all of them
+    worker.py                    the workloads, and the processes that do the work
+    team.py                      one worker a core, told when it is their turn
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import time
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -23,47 +26,49 @@ from typing import TYPE_CHECKING, Any
 import joblib
 
 from lemmata.bench.team import Team, Turn
-from lemmata.lab.errors import InputError
+from lemmata.lab.errors import InputError, UnknownNameError, nearest
 
-if TYPE_CHECKING:  # the training itself is loaded by the workers only
+if TYPE_CHECKING:
     from lemmata.lab.sweep import Progress
 
-__all__ = ["OPERATIONS", "run"]
-
-# Floating-point operations that a step of a member takes at the least: the hidden layer and its two backward products
-# 14.9 million, W_O W_V and its own 4.5 million, attention 0.8 million. Drawing and averaging count as none.
-OPERATIONS = 20.2e6
+__all__ = ["run"]
 
 
 def run(
     rounds: int = 5,
     *,
+    papers: Sequence[str] = (),
     steps: int = 400,
     compile: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Measure the standard workload, eagerly and if asked also compiled, in rounds of a few seconds each.
+    """Measure the workloads of these papers, of all without one, in rounds of a few seconds each.
 
-    In a turn every worker trains for `steps` steps: one model in the usual script, one chunk of members in Lemmata.
-    `workers` is the number of processes of each side, one a core if not given.
+    They are trained eagerly and if asked also compiled. In a turn every worker trains for `steps` steps: one model in a
+    usual script, one chunk of members in Lemmata. `workers` is the number of processes of each side, one a core if not
+    given.
 
-    Returns `{"workloads": {name: measured}, "machine": {...}}`. What is measured: `rate` and `naive_rate` in
-    member-steps a second over all cores and `sgemm_gflops`, medians over the rounds; `ratio`, the median of the rounds'
-    own ratios, with the least and the largest of them as `ratio_lo` and `ratio_hi`; `share_of_peak`, the necessary
-    operations among those that the matrix multiplication reaches; `rss_mb`, the most memory that a worker ever held.
+    Returns `{"workloads": {name: measured}, "machine": {...}}`, with the name of the network, and that and `-compiled`
+    for its compiled step. What is measured: `rate` and `naive_rate` in member-steps a second over all cores and
+    `sgemm_gflops`, medians over the rounds; `ratio`, the median of the rounds' own ratios, with the least and the
+    largest of them as `ratio_lo` and `ratio_hi`; `share_of_peak`, the necessary operations among those that the matrix
+    multiplication reaches; `rss_mb`, the most memory that a worker ever held.
 
     Raises:
         InputError: fewer than one round, step or worker.
+        UnknownNameError: no workload is of this paper; the message names the nearest that one is of.
         EngineError: a worker ended by itself.
     """
     workers = joblib.cpu_count() if workers is None else workers
     for name, number in {"rounds": rounds, "steps": steps, "workers": workers}.items():
         if number < 1:
             raise InputError(f"a number of {name} of at least 1", str(number), f"pass {name} = 1 or more")
+    from lemmata.bench.worker import WORKLOADS  # and with it torch
 
-    ours = ["one-layer", "one-layer-compiled"] if compile else ["one-layer"]
-    kinds = ["usual", *ours, "sgemm"]
+    names = _chosen(papers, WORKLOADS)
+    ways = {"eager": "", "compiled": "-compiled"} if compile else {"eager": ""}
+    kinds = [*(f"{name}/{way}" for name in names for way in ("usual", *ways)), "sgemm"]
     turns: dict[str, list[Turn]] = {kind: [] for kind in kinds}
     with ExitStack() as stack:
         teams = {kind: stack.enter_context(Team(kind, workers, steps)) for kind in kinds}
@@ -77,12 +82,27 @@ def run(
                 left = (time.perf_counter() - began) * (rounds - done - 1) / (done + 1)
                 progress(done + 1, rounds, left)
     return {
-        "workloads": {name: _measured(turns[name], turns["usual"], turns["sgemm"]) for name in ours},
+        "workloads": {
+            name + ending: _measured(
+                turns[f"{name}/{way}"], turns[f"{name}/usual"], turns["sgemm"], WORKLOADS[name].operations
+            )
+            for name in names
+            for way, ending in ways.items()
+        },
         "machine": {"cpu": _cpu(), "workers": workers, "torch": importlib.metadata.version("torch")},
     }
 
 
-def _measured(ours: list[Turn], usual: list[Turn], sgemm: list[Turn]) -> dict[str, float]:
+def _chosen(papers: Sequence[str], workloads: Iterable[str]) -> list[str]:
+    """The names of the workloads of these papers, of all papers without one."""
+    paper_of = {name: name.partition(".")[0] for name in workloads}
+    for paper in papers:
+        if paper not in paper_of.values():
+            raise UnknownNameError("the id of a paper with a workload", paper, nearest(paper, set(paper_of.values())))
+    return [name for name, paper in paper_of.items() if not papers or paper in papers]
+
+
+def _measured(ours: list[Turn], usual: list[Turn], sgemm: list[Turn], operations: float) -> dict[str, float]:
     rate, peak = median(turn.rate for turn in ours), median(turn.rate for turn in sgemm)
     ratios = [a.rate / b.rate for a, b in zip(ours, usual, strict=True)]
     return {
@@ -91,7 +111,7 @@ def _measured(ours: list[Turn], usual: list[Turn], sgemm: list[Turn]) -> dict[st
         "ratio": median(ratios),
         "ratio_lo": min(ratios),
         "ratio_hi": max(ratios),
-        "share_of_peak": rate * OPERATIONS / (peak * 1e9),
+        "share_of_peak": rate * operations / (peak * 1e9),
         "sgemm_gflops": peak,
         "rss_mb": max(turn.rss_mb for turn in ours),
     }

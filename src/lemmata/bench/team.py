@@ -89,5 +89,5 @@ class Team:
         if not line:
             got = f"one that ended with status {process.wait()}"
             fix = "see its own message above; with little memory, pass fewer workers"
-            raise EngineError(f"a {self._kind} worker that lives to the end", got, fix)
+            raise EngineError(f"a worker ({self._kind}) that lives to the end", got, fix)
         return json.loads(line)

@@ -2,7 +2,8 @@
 
     python -m lemmata.bench.worker KIND WORKERS STEPS WORKER
 
-It warms up and prints an empty JSON object. For every line that it then reads, it works one turn and prints how much it
+KIND is `sgemm`, or a workload and a way of training it: `icl.one-layer/usual`, `/eager` or `/compiled`. The worker
+warms up and prints an empty JSON object. For every line that it then reads, it works one turn and prints how much it
 did a second and the most memory it ever held. It ends with its input.
 """
 
@@ -14,30 +15,75 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 import torch
 
-from lemmata.bench import usual_script
-from lemmata.icl.network import OneLayer
+from lemmata.bench import usual_cot, usual_icl
+from lemmata.bench.usual import Script
+from lemmata.cot import network as cot
+from lemmata.icl import network as icl
+from lemmata.lab.trainee import Trainee
 
-__all__ = ["WORKLOAD", "main", "one_layer", "rss_mb", "sgemm", "usual"]
+__all__ = ["WORKLOADS", "Workload", "ensemble", "main", "rss_mb", "sgemm", "usual"]
 
-# The same as the usual script's, whose columns are as wide as the hidden layer: d_X + d_Y = 60.
-WORKLOAD = OneLayer(
-    M1=usual_script.M1,
-    M2=usual_script.M2,
-    alpha=usual_script.ALPHA,
-    beta=usual_script.BETA,
-    kappa=usual_script.KAPPA,
-    l_tr=usual_script.LENGTH,
-    B=usual_script.BATCH,
-    d_Y=usual_script.D_Y,
-    m=usual_script.NEURONS,
-    delta=usual_script.DELTA,
-    xi=usual_script.XI,
-    lr=usual_script.LEARNING_RATE,
-)
+
+@final
+@dataclass(frozen=True)
+class Workload:
+    """What is trained: by a usual script and, with the same constants, by Lemmata.
+
+    operations: floating-point operations that a step of a member takes at the least. Drawing, look-ups, averaging and
+    the loss count as none.
+    """
+
+    script: Script
+    config: Trainee
+    operations: float
+
+
+# By the kind of network, which begins with the id of its paper.
+WORKLOADS = {
+    "icl.one-layer": Workload(
+        usual_icl.SCRIPT,
+        # The script's columns are as wide as the hidden layer: d_X + d_Y = 60.
+        icl.OneLayer(
+            M1=usual_icl.M1,
+            M2=usual_icl.M2,
+            alpha=usual_icl.ALPHA,
+            beta=usual_icl.BETA,
+            kappa=usual_icl.KAPPA,
+            l_tr=usual_icl.LENGTH,
+            B=usual_icl.BATCH,
+            d_Y=usual_icl.D_Y,
+            m=usual_icl.NEURONS,
+            delta=usual_icl.DELTA,
+            xi=usual_icl.XI,
+            lr=usual_icl.LEARNING_RATE,
+        ),
+        # The hidden layer and its two backward products 14.9 million, W_O W_V and its own 4.5, attention 0.8.
+        20.2e6,
+    ),
+    "cot.one-layer": Workload(
+        usual_cot.SCRIPT,
+        cot.OneLayer(
+            M=usual_cot.M,
+            d_X=usual_cot.D_X,
+            K=usual_cot.K,
+            alpha=usual_cot.ALPHA,
+            l_tr=usual_cot.LENGTH,
+            tasks="shifts",
+            B=usual_cot.BATCH,
+            delta=usual_cot.DELTA,
+            train_value=usual_cot.TRAIN_VALUE,
+            lr=usual_cot.LEARNING_RATE,
+        ),
+        # W_Q^T W_K and its two backward products, 43 x 43 x 23 each. W_V is a selector and takes none.
+        0.26e6,
+    ),
+}
 MEMBERS = 64
 WARM_UP = 24
 SGEMM_SIZE, SGEMM_TIMES = 1024, 60
@@ -46,23 +92,23 @@ SGEMM_SIZE, SGEMM_TIMES = 1024, 60
 Work = Callable[[], float]
 
 
-def one_layer(worker: int, workers: int, steps: int, *, compile: bool) -> Work:
+def ensemble(workload: Workload, worker: int, workers: int, steps: int, *, compile: bool) -> Work:
     """Lemmata: chunk after chunk of the workload's members, `workers` of them at a time; in member-steps."""
-    size = OneLayer.together
+    size = min(workload.config.together, MEMBERS)
     chunks = itertools.count(worker, workers)
 
     def train(steps: int) -> float:
         first = size * (next(chunks) % (MEMBERS // size))
-        WORKLOAD.replace({"steps": steps}).train(range(first, first + size), compile=compile)
+        workload.config.replace({"steps": steps}).train(range(first, first + size), compile=compile)
         return size * steps
 
     train(WARM_UP)
     return lambda: train(steps)
 
 
-def usual(worker: int, steps: int) -> Work:
+def usual(workload: Workload, worker: int, steps: int) -> Work:
     """The usual script: one model, in member-steps."""
-    losses = usual_script.training(seed=worker)
+    losses = workload.script.training(seed=worker)
 
     def train(steps: int) -> float:
         for _ in range(steps):
@@ -103,19 +149,22 @@ def main() -> None:
     """Work a turn for every line of input."""
     kind, workers, steps, worker = sys.argv[1], *map(int, sys.argv[2:])
     torch.set_num_threads(1)
-    ready = {
-        "usual": lambda: usual(worker, steps),
-        "one-layer": lambda: one_layer(worker, workers, steps, compile=False),
-        "one-layer-compiled": lambda: one_layer(worker, workers, steps, compile=True),
-        "sgemm": sgemm,
-    }
-    work = ready[kind]()
+    work = _ready(kind, workers, steps, worker)
     print("{}", flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()
         done = work()
         rate = done / (time.perf_counter() - start)
         print(json.dumps({"rate": rate, "rss_mb": rss_mb()}), flush=True)
+
+
+def _ready(kind: str, workers: int, steps: int, worker: int) -> Work:
+    if kind == "sgemm":
+        return sgemm()
+    name, _, way = kind.partition("/")
+    if way == "usual":
+        return usual(WORKLOADS[name], worker, steps)
+    return ensemble(WORKLOADS[name], worker, workers, steps, compile=way == "compiled")
 
 
 if __name__ == "__main__":

@@ -109,26 +109,29 @@ def doctor(asked: Asked, as_json: bool) -> None:
 
 
 @click.command()
+@click.argument("papers", nargs=-1, metavar="[PAPER]...")
 @click.option("--rounds", type=Whole(1), default=5, show_default=True, help="Interleaved rounds.")
 @options.workers
 @options.compiled
 @options.as_json
 @options.asked
-def bench(asked: Asked, rounds: int, as_json: bool) -> None:
+def bench(asked: Asked, papers: Sequence[str], rounds: int, as_json: bool) -> None:
     """Measure the speed of training here.
 
-    Trains the standard workload as Lemmata does and as the usual script does, one model at a time,
-    in turns on the same cores. Prints member-steps a second, their ratio with its range over the
-    rounds, and the share of this machine's own matrix-multiplication peak; with --compile for the
-    compiled step as well. Takes some minutes, and wants the machine to itself.
+    Trains a network of each PAPER, of all papers without one, as Lemmata does and as the usual
+    script written for that paper does, one model at a time, in turns on the same cores. Prints
+    member-steps a second, their ratio with its range over the rounds, and the share of this
+    machine's own matrix-multiplication peak; with --compile for the compiled step as well. Takes
+    some minutes, and wants the machine to itself.
 
       lemmata bench
+      lemmata bench icl --compile
       lemmata bench --rounds 3 --json
     """
     from lemmata.bench import run
 
     with Meter("rounds") as meter:
-        found = run(rounds, workers=asked.workers, compile=asked.compile, progress=meter)
+        found = run(rounds, papers=papers, workers=asked.workers, compile=asked.compile, progress=meter)
     if as_json:
         print_json(found)
         return

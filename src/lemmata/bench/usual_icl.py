@@ -1,4 +1,4 @@
-"""The usual script: train the one-layer network of Li et al. (ICML 2024, arXiv 2402.15607), one model after another.
+"""The usual script of ICL: train the one-layer network of Li et al. (ICML 2024, arXiv 2402.15607), model after model.
 
 What Lemmata is measured against: the formula
 
@@ -6,24 +6,19 @@ What Lemmata is measured against: the formula
 
 as one writes it down, a module with four matrices, all prompts multiplied out and drawn beforehand, a DataLoader that
 shuffles them anew in every epoch, autograd and torch's own SGD; and where several models are needed, one
-single-threaded process a core. It is on its own: it uses nothing of Lemmata.
+single-threaded process a core. It is on its own: but for the loops of `usual.py` it uses nothing of Lemmata.
 
-    python -m lemmata.bench.usual_script --models 4 --steps 300
+    python -m lemmata.bench.usual_icl --models 4 --steps 300
 """
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
-import os
-import time
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
 
-__all__ = ["Network", "draw_prompts", "main", "training"]
+from lemmata.bench.usual import Script, main
+
+__all__ = ["SCRIPT", "Network", "draw_prompts", "loss"]
 
 M1, M2 = 6, 24  # relevant and irrelevant patterns
 D_X, D_Y = M1 + M2, 30  # dimensions of an input x and of a label y q, together those of a column (x; y q)
@@ -88,42 +83,12 @@ def draw_prompts(count: int) -> tuple[Tensor, Tensor]:
     return torch.cat([x, y.unsqueeze(-1) * label_direction], dim=-1), labels
 
 
-def training(seed: int) -> Iterator[Tensor]:
-    """Train one model for as long as it is asked to; yields the loss of each step."""
-    torch.manual_seed(seed)
-    loader = DataLoader(TensorDataset(*draw_prompts(DATASET)), batch_size=BATCH, shuffle=True)
-    network = Network()
-    optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE)
-    while True:
-        for prompts, labels in loader:
-            loss = torch.relu(1 - labels * network(prompts)).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            yield loss.detach()
+def loss(network: Network, prompts: Tensor, labels: Tensor) -> Tensor:
+    """The hinge loss of a batch."""
+    return torch.relu(1 - labels * network(prompts)).mean()
 
 
-def train(seed: int, steps: int) -> float:
-    """The loss of one model after some steps."""
-    torch.set_num_threads(1)
-    losses = training(seed)
-    return [next(losses) for _ in range(steps)][-1].item()
-
-
-def main() -> None:
-    """Train some models, one after another in each of as many processes as there are cores."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--models", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=200)
-    args = parser.parse_args()
-    processes = min(os.cpu_count() or 1, args.models)
-    start = time.perf_counter()
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        losses = pool.starmap(train, [(seed, args.steps) for seed in range(args.models)], chunksize=1)
-    seconds = time.perf_counter() - start
-    print(f"loss {sum(losses) / len(losses):.4f} after {args.steps} steps, mean over {args.models} models")
-    print(f"{args.models * args.steps / seconds:.0f} steps a second over all cores, start and drawing included")
-
+SCRIPT = Script(draw_prompts, Network, loss, dataset=DATASET, batch=BATCH, learning_rate=LEARNING_RATE)
 
 if __name__ == "__main__":
-    main()
+    main(SCRIPT)
