@@ -32,6 +32,11 @@ def some_tokens(E: int, *, B: int = 7, L: int = 9, D: int = 8) -> tuple[Tensor, 
     return gaussian(E, B, L, D, seed=99), present_EBL
 
 
+def log(count_EBL: Tensor, like: Tensor) -> Tensor:
+    """How often tokens occur, as `log_count_EBL`."""
+    return count_EBL.to(like.dtype).log()
+
+
 def single(params: Params) -> Params:
     """The same weights in float32."""
     return {name: p.float() for name, p in params.items()}
@@ -47,14 +52,17 @@ def test_answers_and_gradients_are_the_textbooks(causal: bool, N: int, H: int, m
     params = {name: p.requires_grad_() for name, p in some_weights(2, N=N, H=H, mlp=mlp, causal=causal).items()}
     x_EBLD, present_EBL = some_tokens(2)
     x_EBLD.requires_grad_()
-    x_EBD = answer(params, x_EBLD, present_EBL=present_EBL if absent else None)
+    # Where nobody is causal, tokens may stand for several: none to three.
+    count_EBL = present_EBL * (1 if causal else 1 + torch.arange(9) % 3)
+    count_EBL[..., -1] = 1
+    x_EBD = answer(params, x_EBLD, log_count_EBL=log(count_EBL, x_EBLD) if absent else None)
     weight_BD = gaussian(7, 8, seed=5)
     (x_EBD * weight_BD).sum().backward()
     assert x_EBLD.grad is not None
     for e in range(2):
         layers = textbook_layers(params, e)
         x_BLD = x_EBLD[e].detach().requires_grad_()
-        expected_BD = layers.answer_without_absent(x_BLD, present_EBL[e]) if absent else layers.answer(x_BLD)
+        expected_BD = layers.answer_of_counts(x_BLD, count_EBL[e]) if absent else layers.answer(x_BLD)
         (expected_BD * weight_BD).sum().backward()
         gradients = state({name: p if p.grad is None else p.grad for name, p in params.items()}, e)
         assert (x_EBD[e] - expected_BD).abs().max() < 1e-9
@@ -66,8 +74,8 @@ def test_answers_and_gradients_are_the_textbooks(causal: bool, N: int, H: int, m
 
 def test_the_querys_attention_is_the_last_row_of_every_layers() -> None:
     params, (x_EBLD, present_EBL) = some_weights(2), some_tokens(2)
-    inputs = layer_inputs(params, x_EBLD, present_EBL=present_EBL)
-    attns = [query_attention(*layer, present_EBL=present_EBL) for layer in inputs]
+    inputs = layer_inputs(params, x_EBLD, log_count_EBL=log(present_EBL, x_EBLD))
+    attns = [query_attention(*layer, log_count_EBL=log(present_EBL, x_EBLD)) for layer in inputs]
     for e in range(2):
         layers = textbook_layers(params, e)
         for b, here_L in enumerate(present_EBL[e]):
@@ -87,7 +95,7 @@ def test_nothing_is_felt_of_absent_tokens() -> None:
     params, (x_EBLD, present_EBL) = single(some_weights(2)), some_tokens(2)
     one, other = x_EBLD.float(), (x_EBLD + (~present_EBL).unsqueeze(-1) * 100 * gaussian(2, 7, 9, 8)).float()
     assert not torch.equal(one, other)
-    answers = [answer(params, t.requires_grad_(), present_EBL=present_EBL) for t in (one, other)]
+    answers = [answer(params, t.requires_grad_(), log_count_EBL=log(present_EBL, t)) for t in (one, other)]
     assert torch.equal(*answers)
     (gradient,) = torch.autograd.grad(answers[1].square().sum(), other)
     assert not gradient[~present_EBL].any() and gradient[present_EBL].isfinite().all()
@@ -104,7 +112,7 @@ def test_causal_tokens_do_not_see_later_ones() -> None:
 def test_masks_that_hide_nothing_change_nothing() -> None:
     params, (x_EBLD, present_EBL) = some_weights(2, causal=False), some_tokens(2)
     plain = answer(params, x_EBLD)
-    assert torch.equal(plain, answer(params, x_EBLD, present_EBL=torch.ones_like(present_EBL)))
+    assert torch.equal(plain, answer(params, x_EBLD, log_count_EBL=torch.zeros(present_EBL.shape)))
     assert torch.equal(plain, answer(params | {"causal": torch.zeros(2, 1)}, x_EBLD))
 
 
@@ -132,7 +140,7 @@ def test_without_mlp_only_attention_writes_to_the_residual_stream() -> None:
 def gradients_of(params: Params, x_EBLD: Tensor, present_EBL: Tensor) -> Params:
     """Answers, and gradients of something of them, of the first members of an ensemble."""
     leaves = {name: p.clone().requires_grad_() for name, p in params.items() if name != "causal"}
-    x_EBD = answer(leaves | {"causal": params["causal"]}, x_EBLD, present_EBL=present_EBL)
+    x_EBD = answer(leaves | {"causal": params["causal"]}, x_EBLD, log_count_EBL=log(present_EBL, x_EBLD))
     found = torch.autograd.grad(x_EBD.sin().sum(), list(leaves.values()))
     return {"answer": x_EBD.detach(), **dict(zip(leaves, found, strict=True))}
 

@@ -56,9 +56,10 @@ class Layers(nn.Module):
             x_BLD = block(x_BLD)
         return self.ln_f(x_BLD)[:, -1]
 
-    def answer_without_absent(self, x_BLD: Tensor, present_BL: Tensor) -> Tensor:
-        """The same of prompts from which the absent tokens are left out, one by one, since their lengths differ."""
-        return torch.cat([self.answer(x_LD[here_L][None]) for x_LD, here_L in zip(x_BLD, present_BL, strict=True)])
+    def answer_of_counts(self, x_BLD: Tensor, count_BL: Tensor) -> Tensor:
+        """The same of prompts in which a token occurs so many times, one by one, since their lengths differ."""
+        prompts = [x_LD.repeat_interleave(count_L, 0) for x_LD, count_L in zip(x_BLD, count_BL, strict=True)]
+        return torch.cat([self.answer(x_LD[None]) for x_LD in prompts])
 
 
 class TextbookGPT(Layers):

@@ -148,8 +148,8 @@ class OneLayer(Reasoning):
     def work(self) -> float:
         """The fewest operations of all steps: forward, and twice that backward."""
         D, Q = 2 * self.M + self.K, self.M + self.K
-        column = 3 * self.K * self.M
-        return 6.0 * self.steps * (D * D * Q + self.B * (column + D * self.M))
+        value = D * self.M if self.train_value else 0
+        return 6.0 * self.steps * (D * D * Q + self.B * (3 * self.K * self.M + value))
 
     def weights(self, seed: int) -> Params:
         """The first weights of one member, without the member axis; the same for every seed."""

@@ -29,7 +29,7 @@ from lemmata.lab.measures import FirstPassage, Watched, joined, rows
 from lemmata.lab.streams import stream
 from lemmata.lab.trainee import Measure, Row, every_few
 
-__all__ = ["AttentionGroups", "InductionScores", "StageTimes", "copying", "group_masses", "probe_prompts"]
+__all__ = ["AttentionGroups", "FinalLoss", "InductionScores", "StageTimes", "copying", "group_masses", "probe_prompts"]
 
 # The four groups, in the order of `group_masses`: by pattern, then by step.
 GROUPS = (("same", "same"), ("same", "different"), ("different", "same"), ("different", "different"))
@@ -124,9 +124,12 @@ class StageTimes(FirstPassage):
     eps: tuple[float, ...] = (0.02,)
     prompts: int = 1024
 
-    def watched(self, snapshot: Snapshot) -> list[Watched]:
+    def watched(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[Watched]:
         """Attention on other steps (stage "position"), and the loss (stage "loss", with its bound eps)."""
-        prompts = probe_prompts(snapshot, prompts=self.prompts)
+        members = tuple(snapshot.members)
+        if memory.get("members") != members:
+            memory |= {"members": members, "prompts": probe_prompts(snapshot, prompts=self.prompts)}
+        prompts = memory["prompts"]
         network = snapshot.configs[0]
         with torch.no_grad():
             mass_EG = group_masses(network.attentions(snapshot.params, prompts), prompts)[:, 0, 0]
@@ -189,3 +192,32 @@ class InductionScores(Measure):
                 rows("copying", snapshot.step, copying(snapshot.params["W_V"])),
             ]
         )
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FinalLoss(Measure):
+    """The loss after training, on fresh prompts of the training length ("own") and on ones of `long` / alpha examples.
+
+    Both have the training prompts' alpha.
+    """
+
+    name: ClassVar[str] = "final-loss"
+
+    long: float = 12.0
+    prompts: int = 2048
+
+    def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
+        """Rows "loss" at x = steps, with the coordinate `on`: "own" or "long"."""
+        found: list[list[Row]] = []
+        for e in range(len(snapshot.members)):
+            one = snapshot.take([e])
+            (config,) = one.configs
+            lengths = {"own": config.l_tr, "long": round(self.long / config.alpha)}
+            with torch.no_grad():
+                losses = {
+                    on: float(config.loss(one.params, probe_prompts(one, prompts=self.prompts, l=l)))
+                    for on, l in lengths.items()
+                }
+            found.append([Row("loss", snapshot.step, value, {"on": on}) for on, value in losses.items()])
+        return found

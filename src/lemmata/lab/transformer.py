@@ -12,8 +12,10 @@
     gain_X shift_X     of the LayerNorm before attention (A), MLP (M), answer (F) (N, D), (N, D), (D)
     causal             1 where tokens see the earlier ones only; absent where no
                        member's do; never trained                                 (1)
-    present_EBL        the tokens that a prompt has, as booleans; None: all. Nobody attends to an absent one, so it may
-                       hold any finite numbers. The query is always present.
+    log_count_EBL      how often a token occurs in its prompt, as a logarithm that is added to its scores; None: once.
+                       Nobody attends to one that is absent (-inf), so it may hold any finite numbers. The query is
+                       always there. Where no member is causal, equal tokens see and are seen alike, so that
+                       one of them stands for all.
 
 What becomes a token and what is read off the answer are a paper's own. GELU is the exact one, since GPT-2's
 approximation by a tanh costs three times as much.
@@ -51,19 +53,19 @@ MLP = ("gain_M", "shift_M", "W_fc", "b_fc", "W_proj", "b_proj")
 UNSEEN = -1e9
 
 
-def answer(params: Params, x_EBLD: Tensor, *, present_EBL: Tensor | None = None) -> Tensor:
+def answer(params: Params, x_EBLD: Tensor, *, log_count_EBL: Tensor | None = None) -> Tensor:
     """The query token after all layers and the last LayerNorm, x_EBD.
 
     >>> params = {name: p[None] for name, p in initial_layers(np.random.default_rng(0), N=3, H=2, D=8).items()}
     >>> answer(params, torch.ones(1, 4, 5, 8)).shape
     torch.Size([1, 4, 8])
     """
-    layer, x_EBLD = layer_inputs(params, x_EBLD, present_EBL=present_EBL)[-1]
-    x_EBD = _mlp(layer, _query_attend(layer, x_EBLD, present_EBL))
+    layer, x_EBLD = layer_inputs(params, x_EBLD, log_count_EBL=log_count_EBL)[-1]
+    x_EBD = _mlp(layer, _query_attend(layer, x_EBLD, log_count_EBL))
     return _norm(x_EBD) * params["gain_F"].unsqueeze(1) + params["shift_F"].unsqueeze(1)
 
 
-def layer_inputs(params: Params, x_EBLD: Tensor, *, present_EBL: Tensor | None = None) -> list[tuple[Params, Tensor]]:
+def layer_inputs(params: Params, x_EBLD: Tensor, *, log_count_EBL: Tensor | None = None) -> list[tuple[Params, Tensor]]:
     """Each layer's own weights, and the residual stream as it enters the layer, x_EBLD.
 
     >>> params = {name: p[None] for name, p in initial_layers(np.random.default_rng(0), N=3, H=2, D=8).items()}
@@ -71,7 +73,7 @@ def layer_inputs(params: Params, x_EBLD: Tensor, *, present_EBL: Tensor | None =
     [torch.Size([1, 4, 5, 8]), torch.Size([1, 4, 5, 8]), torch.Size([1, 4, 5, 8])]
     """
     layers = _layers(params)
-    mask_PLL = _mask(params, x_EBLD, present_EBL)
+    mask_PLL = _mask(params, x_EBLD, log_count_EBL)
     inputs = [(layers[0], x_EBLD)]
     for here, following in pairwise(layers):
         x_EBLD = _mlp(here, _attend(here, x_EBLD, mask_PLL)).view(x_EBLD.shape)
@@ -79,18 +81,18 @@ def layer_inputs(params: Params, x_EBLD: Tensor, *, present_EBL: Tensor | None =
     return inputs
 
 
-def query_attention(layer: Params, x_EBLD: Tensor, *, present_EBL: Tensor | None = None) -> Tensor:
+def query_attention(layer: Params, x_EBLD: Tensor, *, log_count_EBL: Tensor | None = None) -> Tensor:
     """The query token's attention on every token in one layer, itself last, heads apart, attn_EBHL.
 
     Layer and residual stream are those of `layer_inputs`.
 
     >>> params = {name: p[None] for name, p in initial_layers(np.random.default_rng(0), N=3, H=2, D=8).items()}
     >>> first, *_ = layer_inputs(params, torch.ones(1, 1, 4, 8))
-    >>> query_attention(*first, present_EBL=torch.tensor([[[True, False, True, True]]]))[0, 0]
+    >>> query_attention(*first, log_count_EBL=torch.tensor([[[0.0, -torch.inf, 0.0, 0.0]]]))[0, 0]
     tensor([[0.3333, 0.0000, 0.3333, 0.3333],
             [0.3333, 0.0000, 0.3333, 0.3333]])
     """
-    return _query_attention(_norm(x_EBLD), *_heads(layer), present_EBL)
+    return _query_attention(_norm(x_EBLD), *_heads(layer), log_count_EBL)
 
 
 def _layers(params: Params) -> list[Params]:
@@ -99,19 +101,14 @@ def _layers(params: Params) -> list[Params]:
     return [{name: part[n] for name, part in parts.items()} for n in range(params["W_O"].shape[1])]
 
 
-def _mask(params: Params, x_EBLD: Tensor, present_EBL: Tensor | None) -> Tensor:
+def _mask(params: Params, x_EBLD: Tensor, log_count_EBL: Tensor | None) -> Tensor:
     """What is added to the scores, as mask_PLL, or as 1 in place of an axis along which it is the same."""
     E, B, L, _ = x_EBLD.shape
     mask_PLL = x_EBLD.new_zeros(1, 1, 1)
     if "causal" in params:
         later_LL = x_EBLD.new_full((L, L), UNSEEN).triu(1)
         mask_PLL = (params["causal"].view(E, 1, 1, 1) * later_LL).expand(E, B, L, L).reshape(E * B, L, L)
-    return mask_PLL if present_EBL is None else mask_PLL + _absent(x_EBLD, present_EBL).view(E * B, 1, L)
-
-
-def _absent(x_EBLD: Tensor, present_EBL: Tensor) -> Tensor:
-    """What is added to the scores of the tokens, absent_EBL."""
-    return x_EBLD.new_zeros(present_EBL.shape).masked_fill(~present_EBL, UNSEEN)
+    return mask_PLL if log_count_EBL is None else mask_PLL + log_count_EBL.reshape(E * B, 1, L)
 
 
 def _attend(layer: Params, x_EBLD: Tensor, mask_PLL: Tensor) -> Tensor:
@@ -129,21 +126,21 @@ def _attend(layer: Params, x_EBLD: Tensor, mask_PLL: Tensor) -> Tensor:
     return x_ETD + layer["b_O"].unsqueeze(1)
 
 
-def _query_attention(normed_EBLD: Tensor, W_ED3HK: Tensor, b_E3HK: Tensor, present_EBL: Tensor | None) -> Tensor:
+def _query_attention(normed_EBLD: Tensor, W_ED3HK: Tensor, b_E3HK: Tensor, log_count_EBL: Tensor | None) -> Tensor:
     W_Q_EDHK, W_K_EDHK, _ = W_ED3HK.unbind(2)
     q_EBHK = torch.einsum("ebd,edhk->ebhk", normed_EBLD[:, :, -1], W_Q_EDHK)
     # The bias of the keys adds the same to the scores of all tokens, which softmax does not feel.
     u_EBHD = _by_head(_heads_first(q_EBHK) + b_E3HK[:, 0].unsqueeze(2), _heads_first(W_K_EDHK.transpose(1, 3)))
     score_EBHL = torch.einsum("ebhd,ebld->ebhl", u_EBHD, normed_EBLD) * W_ED3HK.shape[-1] ** -0.5
-    if present_EBL is not None:
-        score_EBHL = score_EBHL + _absent(normed_EBLD, present_EBL).unsqueeze(2)
+    if log_count_EBL is not None:
+        score_EBHL = score_EBHL + log_count_EBL.unsqueeze(2)
     return score_EBHL.softmax(-1)
 
 
-def _query_attend(layer: Params, x_EBLD: Tensor, present_EBL: Tensor | None) -> Tensor:
+def _query_attend(layer: Params, x_EBLD: Tensor, log_count_EBL: Tensor | None) -> Tensor:
     """The residual stream of the query token after it has attended, x_EBD."""
     normed_EBLD, (W_ED3HK, b_E3HK) = _norm(x_EBLD), _heads(layer)
-    attn_EBHL = _query_attention(normed_EBLD, W_ED3HK, b_E3HK, present_EBL)
+    attn_EBHL = _query_attention(normed_EBLD, W_ED3HK, b_E3HK, log_count_EBL)
     pooled_EBHD = torch.einsum("ebhl,ebld->ebhd", attn_EBHL, normed_EBLD)
     v_EBHK = _by_head(_heads_first(pooled_EBHD), _heads_first(W_ED3HK[:, :, 2])) + b_E3HK[:, None, 2]
     return torch.baddbmm(x_EBLD[:, :, -1], v_EBHK.flatten(2), layer["W_O"]) + layer["b_O"].unsqueeze(1)

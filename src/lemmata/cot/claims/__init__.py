@@ -1,0 +1,1 @@
+"""What is asked of the chain-of-thought paper, one file a claim."""
