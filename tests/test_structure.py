@@ -29,7 +29,7 @@ def name_of(path):
 
 
 MODULES = {name_of(path): path for path in sorted(SOURCE.rglob("*.py"))}
-ROOMS = [name for name in MODULES if name.startswith(("lemmata.lab.", "lemmata.icl."))]
+ROOMS = [name for name in MODULES if name.startswith(("lemmata.lab.", "lemmata.icl.", "lemmata.cot."))]
 
 
 @cache
@@ -57,7 +57,7 @@ def floor(module):
 
 
 # Who may import whom. The package itself (its version, its lazily loaded names) is open to all but the laboratory.
-PAPERS = {"icl"}
+PAPERS = {"icl", "cot"}
 MAY_IMPORT = {
     "lab": {"lab"},
     **{paper: {"lab", paper} for paper in PAPERS},

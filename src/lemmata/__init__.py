@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lemmata import cot as cot
     from lemmata import icl as icl
     from lemmata.lab.claim import Claim as Claim
     from lemmata.lab.claim import Paper as Paper
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __version__ = version("lemmata")
 
+_PAPERS = ("cot", "icl")
 _HOMES = {
     "ByProfile": "lemmata.lab.grid",
     "Claim": "lemmata.lab.claim",
@@ -48,6 +50,7 @@ __all__ = [
     "Paper",
     "Prediction",
     "claim",
+    "cot",
     "figure",
     "icl",
     "papers",
@@ -56,8 +59,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name == "icl":
-        return import_module("lemmata.icl")
+    if name in _PAPERS:
+        return import_module(f"lemmata.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'lemmata' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -177,16 +177,33 @@ class ErrorCurve(Measure):
 
     def tests(self) -> list[TestSet]:
         """The test sets."""
-        sweeps = ("tau", "rho", "split", "noise", "noise_law", "span", "c_ts")
         return [
-            TestSet(alpha=alpha, states=self.states, **dict(zip(sweeps, point, strict=True)))
-            for alpha, *point in itertools.product(self.alpha_test, *(getattr(self, name) for name in sweeps))
+            TestSet(
+                alpha=alpha,
+                tau=tau,
+                rho=rho,
+                split=split,
+                noise=noise,
+                noise_law=noise_law,
+                states=self.states,
+                span=span,
+                c_ts=c_ts,
+            )
+            for alpha, tau, rho, split, noise, noise_law, span, c_ts in itertools.product(
+                self.alpha_test, self.tau, self.rho, self.split, self.noise, self.noise_law, self.span, self.c_ts
+            )
         ]
 
     def validate(self, config: OneLayer) -> None:
         """Every test set must exist."""
         for test in self.tests():
             test.check(config)
+
+    def work(self, config: OneLayer) -> float:
+        """What the prompts of all test sets take: all their vectors meet two vectors a candidate, and the patterns."""
+        X, L, S = self.states or config.M, max(self.lengths), config.K + 1
+        candidates = 1 + (config.K - 1) * X if self.steps_shown else 1
+        return 2.0 * len(self.tests()) * self.prompts * L * S * config.d_X * (2 * candidates + X)
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
         """Rows "cot_error" or "icl_error" at x = number of examples, with the test set's constants as coordinates."""

@@ -50,7 +50,7 @@ def level(rows: pd.DataFrame, published: Mapping[float, tuple[float, ...]], prom
     known = [(alpha, x) for alpha, x in table.columns if alpha in published]
     if not known:
         raise DataError("a curve at a published alpha'", "none", "leave alpha_test to the claim's own sweep")
-    theirs_P = np.array([published[alpha][TENS.index(x)] for alpha, x in known])
+    theirs_P = np.array([published[float(alpha)][TENS.index(float(x))] for alpha, x in known])
     ours_SP = np.maximum(table[known].to_numpy(), 0.5 / prompts)
     return geometric_t(np.exp(np.log(ours_SP / theirs_P).mean(1)))
 

@@ -11,9 +11,9 @@
     alpha       share of examples that start where the query does; the others start elsewhere, uniformly
     P           rows are the TRR patterns in the M coordinates of their span: I, unless they are correlated
 
-A column is a step k and a pattern it starts from: what it ends in is f_k of it. So a prompt of any length is K M numbers,
-how often each column occurs, and a network with softmax attention sees them as the logarithm of that number added to
-the score of a column. The query's own earlier columns are those of one more example that starts at z_0.
+A column is a step k and a pattern it starts from: what it ends in is f_k of it. So a prompt of any length is K M
+numbers, how often each column occurs, and a network with softmax attention sees them as the logarithm of that number
+added to the score of a column. The query's own earlier columns are those of one more example that starts at z_0.
 
 Which tasks and which starts are drawn is a set by name, `TASK_SETS`. "shifts" are f_k(i) = i + s_k mod M with K
 independent uniform shifts: M^K tasks. "permutations" are drawn from `POOL` tasks of K independent uniform permutations,
@@ -25,9 +25,9 @@ Shapes: E members, B prompts, K steps, M patterns, S = K + 1 points of a path.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Self, final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self, final
 
 import numpy as np
 import torch
@@ -151,12 +151,15 @@ class Prompts:
     @classmethod
     def stack(cls, members: Sequence[Self]) -> Self:
         """The prompts of several members as one ensemble's."""
-        parts = {f.name: [getattr(p, f.name) for p in members] for f in fields(cls)}
-        correlated = [row for row in parts["row_EMM"] if row is not None]
-        if correlated:
-            M = correlated[0].shape[-1]
-            parts["row_EMM"] = [torch.eye(M).unsqueeze(0) if row is None else row for row in parts["row_EMM"]]
-        return cls(**{name: None if part[0] is None else torch.cat(part) for name, part in parts.items()})
+        M = members[0].step_EBKM.shape[-1]
+        rows = [torch.eye(M).unsqueeze(0) if p.row_EMM is None else p.row_EMM for p in members]
+        return cls(
+            step_EBKM=torch.cat([p.step_EBKM for p in members]),
+            log_count_EBKM=torch.cat([p.log_count_EBKM for p in members]),
+            path_EBS=torch.cat([p.path_EBS for p in members]),
+            asked_EB=torch.cat([p.asked_EB for p in members]),
+            row_EMM=None if all(p.row_EMM is None for p in members) else torch.cat(rows),
+        )
 
     def member(self, e: int) -> Self:
         """The prompts of one member, sharing memory."""
@@ -174,9 +177,14 @@ class Prompts:
         """The same on another device."""
         return self._each(lambda t: t.to(device))
 
-    def _each(self, change: Any) -> Self:
-        parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return type(self)(**{name: None if t is None else change(t) for name, t in parts.items()})
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        return type(self)(
+            change(self.step_EBKM),
+            change(self.log_count_EBKM),
+            change(self.path_EBS),
+            change(self.asked_EB),
+            None if self.row_EMM is None else change(self.row_EMM),
+        )
 
 
 def draw(
@@ -184,9 +192,12 @@ def draw(
 ) -> Prompts:
     """`count` prompts of one member (E = 1) with l examples each; see `fill`.
 
-    >>> prompts = draw(np.random.default_rng(0), 2, 20, alpha=0.4, tasks=task_set("shifts", 6, 3, np.random.default_rng(1)))
-    >>> prompts.count_EBKM[0].sum(-1).round().int().min().item()  # 20 columns in each step, and the query's earlier ones
-    20
+    20 columns in each step, and one more where the query asks for a later step:
+
+    >>> rng = np.random.default_rng(0)
+    >>> prompts = draw(rng, 2, 20, alpha=0.4, tasks=task_set("shifts", 6, 3, rng))
+    >>> (prompts.count_EBKM.sum(-1).round() - 20)[0].int().tolist(), prompts.asked_EB[0].tolist()
+    ([[0, 0, 0], [1, 0, 0]], [0, 1])
     """
     K, _, M = tasks.map_KTM.shape
     prompts = Prompts.empty(1, count, K, M, correlated=correlation > 0)
@@ -232,7 +243,7 @@ def _below(word: np.ndarray, n: int) -> np.ndarray:
 
 
 def _away(word_BL: np.ndarray, alpha: float, starts: int) -> np.ndarray:
-    """0 with probability alpha, else uniform on 1 .. starts - 1: the thresholds of a table that a word's size passes."""
+    """0 with probability alpha, else uniform on 1 .. starts - 1, as the size of a word decides."""
     end = round(alpha * 2**32)
     rest = np.maximum(word_BL, np.uint32(min(end, 2**32 - 1))) - np.uint64(end)
     scale = np.uint64(max(2**32 - end, 1))

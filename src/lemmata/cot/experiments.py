@@ -1,9 +1,9 @@
 """Constants that the experiments of the chain-of-thought paper have in common, and the networks that claims share.
 
-What the paper leaves open was chosen on seeds from 1000 on, which no verdict reads. Every claim has an experiment of its
-own, with the conditions that it asks about: the one-layer network trains in a moment, and what is measured of it takes
-longer than the training. How an example goes wrong (`split`), the kind and size of the noise, and the number of training
-steps move the curves more than anything else, so they are conditions wherever curves are measured.
+What the paper leaves open was chosen on seeds from 1000 on, which no verdict reads. Every claim has an experiment of
+its own, with the conditions that it asks about: the one-layer network trains in a moment, and what is measured of it
+takes longer than the training. How an example goes wrong (`split`), the kind and size of the noise, and the number of
+training steps move the curves more than anything else, so they are conditions wherever curves are measured.
 """
 
 from __future__ import annotations

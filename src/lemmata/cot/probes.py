@@ -139,8 +139,9 @@ class StageTimes(FirstPassage):
 
 
 def copying(value_EMC: Tensor) -> Tensor:
-    """How far W_V copies what it attends to: sum of the eigenvalues of its block from y to the output, over the sum of
-    their absolute values (E,). 1 if all are real and positive (Elhage et al., A Mathematical Framework, 2021).
+    """How far W_V copies what it attends to (E,): 1 if all eigenvalues of its block from y to the output are positive.
+
+    Their sum over the sum of their absolute values, as of Elhage et al., A Mathematical Framework, 2021.
 
     >>> copying(torch.eye(15)[None, 6:12]).tolist()
     [1.0]

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-import torch
 from torch import Tensor
 
 from lemmata.cot.data import CONTROLS, TASK_SETS, Prompts, TaskSet, fill, task_set
@@ -40,7 +39,7 @@ class Reasoning(Trainee):
 
     def validate(self) -> None:
         """Patterns must fit into their space, and halves of them need an even number."""
-        if self.M > self.d_X:
+        if self.d_X < self.M:
             fix = "raise d_X, or lower M"
             raise ConstantError(f"M of at most d_X = {self.d_X} independent patterns", f"M = {self.M}", fix)
         if self.alpha == 0:

@@ -167,7 +167,7 @@ class TestSet:
             expected = f"noise_law (of the test vectors) as one of {', '.join(LAWS)}"
             raise ConstantError(expected, self.noise_law, nearest(self.noise_law, LAWS))
         X, room = self.states or config.M, config.M if self.span == 1 else min(config.M, config.d_X - config.M)
-        if X > room and self.states:
+        if room < X and self.states:
             fix = "raise M or d_X, or set span to 1"
             raise ConstantError(f"room for {X} orthogonal TSR patterns", f"{room} dimensions", fix)
         check_mistakes(self.split, self.tau, self.rho, config.K, X)

@@ -144,6 +144,6 @@ def _provenance(chunk: Chunk, device: str, compile: bool) -> dict[str, object]:
         "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
         "threads": torch.get_num_threads(),
         "compile": compile,
-        "work": sum(cell.config.work() for cell in chunk),
+        "work": sum(cell.work for cell in chunk),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }

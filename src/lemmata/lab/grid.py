@@ -58,6 +58,11 @@ class Cell:
         return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
 
     @property
+    def work(self) -> float:
+        """Floating-point operations of its training and of what is measured, about."""
+        return self.config.work() + sum(m.work(self.config) for m in self.measures)
+
+    @property
     def batch_key(self) -> tuple[object, ...]:
         """Cells with the same key can be trained as one ensemble."""
         return (self.config.kind, self.config.shape_key(), self.measures)

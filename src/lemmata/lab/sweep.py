@@ -169,7 +169,7 @@ def _chunks(cells: Sequence[Cell], workers: int, device: str) -> tuple[Chunk, ..
 
 
 def _work(cells: Iterable[Cell]) -> float:
-    return sum(cell.config.work() for cell in cells)
+    return sum(cell.work for cell in cells)
 
 
 def _seconds(cells: Iterable[Cell], store: Store, device: str) -> float:
@@ -222,7 +222,7 @@ class _Meter:
 
     def begin(self, missing: Sequence[Cell], note: str) -> None:
         """Another round, in which these cells are missing."""
-        self.left = {cell.id: cell.config.work() for cell in missing}
+        self.left = {cell.id: cell.work for cell in missing}
         self.total = max(self.total, len(missing))
         self._tell(note)
 

@@ -220,6 +220,10 @@ class Measure(ABC):
     def validate(self, config: Any) -> None:  # noqa: B027 - most measures can always be taken
         """Refuse to measure what cannot exist for these constants, before anything is trained."""
 
+    def work(self, config: Any) -> float:
+        """Floating-point operations that it takes of one member, about; 0 where they are few beside the training."""
+        return 0.0
+
     def steps(self, config: Any) -> Sequence[int]:
         """The steps at which it looks; after the last one, unless a subclass says otherwise."""
         return (config.steps,)

@@ -167,9 +167,9 @@ CLAIM = Claim(
         *(
             Prediction(
                 id=f"longer-training-{word}-noise",
-                statement=f"With noise of {noise} in every coordinate longer training, and so sharper attention, is worse.",
+                statement=f"With noise of {noise} in every coordinate longer training, so sharper attention, is worse.",
                 kind="comparison",
-                source="seen in prototypes: noise makes the weights of sharp attention unequal, so that fewer votes count",
+                source="seen in prototypes: noise makes the weights of sharp attention unequal, and fewer votes count",
                 of=TRAINING,
                 statistic="CoT error after 4000 steps less that after 1000, at alpha' = 0.4, l = 100",
                 predicted="above 0",

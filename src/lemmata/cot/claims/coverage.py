@@ -99,7 +99,7 @@ CLAIM = Claim(
         covers("one-task", "one-task", "a single task, whose steps are permutations and so show every pattern equally"),
         lacks("half", "half", "tasks in which half of the patterns never occur"),
         lacks("unequal", "unequal", "samples in which half of the patterns are a tenth as frequent in every step"),
-        lacks("funnel", "funnel", "tasks whose first step leads to half of the patterns, so that later steps miss some"),
+        lacks("funnel", "funnel", "tasks whose first step leads to half of the patterns, so that later ones miss some"),
     ),
     figure=figure,
 )

@@ -67,9 +67,7 @@ def figure(frames: Frames) -> Figure:
         if axis == "alpha_test":
             marks += [line(f"published, {alpha}", TENS, y, group) for group, (alpha, y) in enumerate(ICL.items())]
         title = f"by {name}"
-        return Panel(
-            title=title, x="examples l", y="ICL error", marks=tuple(marks), y_log=True, y_range=(5e-4, 1.0)
-        )
+        return Panel(title=title, x="examples l", y="ICL error", marks=tuple(marks), y_log=True, y_range=(5e-4, 1.0))
 
     return Figure(
         panels=(panel("alpha_test", "alpha'"), panel("tau", "tau_o"), panel("rho", "rho_o")),

@@ -72,9 +72,7 @@ def position_over_pattern(frame: pd.DataFrame) -> Estimate:
     def first(reached_SX: np.ndarray) -> np.ndarray:
         return np.where(reached_SX.any(1), steps[reached_SX.argmax(1)], np.inf)
 
-    return geometric_t(
-        first(off_step.to_numpy() < OFF_STEP) / first(course(frame, "same", "same").to_numpy() > FOUND)
-    )
+    return geometric_t(first(off_step.to_numpy() < OFF_STEP) / first(course(frame, "same", "same").to_numpy() > FOUND))
 
 
 def figure(frames: Frames) -> Figure:
@@ -100,8 +98,8 @@ def figure(frames: Frames) -> Figure:
 
     return Figure(
         panels=(panel("all of training", None, True), panel("its beginning", 300, False)),
-        caption="Attention of the query on columns of examples that start where it does (same pattern) or elsewhere, at "
-        "the step that it asks for or at another one: l = 20, alpha = 0.4, K = 3. Counted by the example.",
+        caption="Attention of the query on columns of examples that start where it does (same pattern) or elsewhere, "
+        "at the step that it asks for or at another one: l = 20, alpha = 0.4, K = 3. Counted by the example.",
     )
 
 
@@ -156,7 +154,7 @@ CLAIM = Claim(
         ),
         prediction(
             "rise",
-            "On the way the attention on the same step and other patterns rises from 0.2 to 0.3 or more; published 0.41.",
+            "On the way that on the same step and other patterns rises from 0.2 to 0.3 or more, published 0.41.",
             "largest attention on the same step and another pattern",
             "at least 0.3",
             peak,

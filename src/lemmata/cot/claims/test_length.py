@@ -32,9 +32,13 @@ LENGTH = Experiment(
     name="test-length",
     base=BASE,
     measures=tuple(
-        ErrorCurve(lengths=LENGTHS, prompts=PROMPTS, noise_law=(law,), **{axis: values})
+        arm
         for law in NOISES
-        for axis, values in (("alpha_test", ALPHAS), ("tau", TAUS), ("rho", RHOS))
+        for arm in (
+            ErrorCurve(lengths=LENGTHS, prompts=PROMPTS, noise_law=(law,), alpha_test=ALPHAS),
+            ErrorCurve(lengths=LENGTHS, prompts=PROMPTS, noise_law=(law,), tau=TAUS),
+            ErrorCurve(lengths=LENGTHS, prompts=PROMPTS, noise_law=(law,), rho=RHOS),
+        )
     ),
     seeds=SEEDS,
     settings={"4000 steps": {"steps": 4000}, "W_V trained": {"train_value": True}},
@@ -85,8 +89,8 @@ def error_when_enough(frame: pd.DataFrame) -> Estimate:
     """The largest error over the conditions, at the first measured length that is enough, under bounded noise."""
     rows = pick(frame, "cot_error", {"noise_law": "norm"})
     worst = []
-    for (alpha, tau, rho), part in rows.groupby(AXES):
-        lengths = [l for l in LENGTHS if l >= enough(alpha, tau, rho)]
+    for point, part in rows.groupby(AXES):
+        lengths = [l for l in LENGTHS if l >= enough(*np.asarray(point, dtype=float).tolist())]
         if lengths:
             worst.append(part[part["x"] == lengths[0]].groupby("seed")["value"].mean())
     if not worst:

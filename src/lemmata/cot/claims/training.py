@@ -13,7 +13,7 @@ from lemmata.cot.probes import StageTimes
 from lemmata.cot.theory import PATTERN_K, PATTERN_M, POSITION_ALPHA, POSITION_K, iterations
 from lemmata.lab.claim import Claim, Frames, Kind, Prediction
 from lemmata.lab.figure import Curve, Figure, Mark, Panel, curves, power_law
-from lemmata.lab.frames import grid_by_seed, pick
+from lemmata.lab.frames import grid_by_seed
 from lemmata.lab.grid import ByProfile, Experiment
 from lemmata.lab.rule import Rule, at_least, at_most, within
 from lemmata.lab.stats import Estimate, censored_exponent, coefficient, mean_t
@@ -39,9 +39,7 @@ def experiment(name: str, points: tuple[dict[str, Value], ...]) -> Experiment:
 
 
 # Training prompts long enough at every alpha, 12 / alpha examples, so that their length does not bend the exponent.
-ALPHA = experiment(
-    "stages-alpha", tuple({"alpha": a, "l_tr": round(12 / a)} for a in (0.2, 0.3, 0.4, 0.6, 0.8))
-)
+ALPHA = experiment("stages-alpha", tuple({"alpha": a, "l_tr": round(12 / a)} for a in (0.2, 0.3, 0.4, 0.6, 0.8)))
 STEPS = experiment("stages-steps", tuple({"K": K} for K in (2, 3, 4, 6)))
 PATTERNS = experiment("stages-patterns", tuple({"M": M} for M in (10, 14, 20, 28)))
 
