@@ -7,8 +7,9 @@
     W_in     read-in: what patterns and codes become             (2 M + K, D)
     W_out    read-out, in the coordinates of the patterns' span  (D, M)
 
-Every token attends to all, the query to itself as well, so that equal columns stay equal in every layer and one token
-stands for all of them, with the logarithm of their number added to its scores: K M + 1 tokens at any prompt length.
+Every token attends to all columns and none to the query, as the one-layer network does. So equal columns stay equal in
+every layer and one token stands for all of them, with the logarithm of their number added to its scores: K M + 1 tokens
+at any prompt length.
 The paper does not say what its deep network has besides attention; an MLP is a constant here.
 
 Shapes: E members, B prompts, K steps, M patterns, L = K M + 1 tokens, D width, N layers, H heads.
@@ -41,7 +42,7 @@ def forward(params: Params, prompts: Prompts) -> Tensor:
 
 
 def tokens(params: Params, prompts: Prompts) -> tuple[Tensor, Tensor]:
-    """The columns as tokens, x_EBLD, and how often each occurs, log_count_EBL; the query is the last."""
+    """The columns as tokens, x_EBLD, and how often each is seen, log_count_EBL; the query is the last, and is not."""
     E, B, K, M = prompts.step_EBKM.shape
     x_EMD, y_EMD, code_EKD = params["W_in"].split([M, M, K], 1)
     if prompts.row_EMM is not None:
@@ -50,7 +51,7 @@ def tokens(params: Params, prompts: Prompts) -> tuple[Tensor, Tensor]:
     column_EBKMD = mapped_EBKMD + x_EMD[:, None, None] + code_EKD[:, None, :, None]
     query_EBD = _rows(x_EMD, prompts.query_EB) + _rows(code_EKD, prompts.asked_EB)
     x_EBLD = torch.cat([column_EBKMD.view(E, B, K * M, -1), query_EBD.unsqueeze(2)], 2)
-    return x_EBLD, torch.nn.functional.pad(prompts.log_count_EBKM.reshape(E, B, K * M), (0, 1))
+    return x_EBLD, torch.nn.functional.pad(prompts.log_count_EBKM.reshape(E, B, K * M), (0, 1), value=-torch.inf)
 
 
 def _rows(table_EXD: Tensor, index: Tensor) -> Tensor:
@@ -112,7 +113,7 @@ class Deep(Reasoning):
 
     @staticmethod
     def attentions(params: Params, prompts: Prompts) -> Tensor:
-        """The query's attention in every layer and head on the columns, without itself, attn_ENHBKM."""
+        """The query's attention on the columns in every layer and head, attn_ENHBKM."""
         x_EBLD, log_count_EBL = tokens(params, prompts)
         layers = layer_inputs(params, x_EBLD, log_count_EBL=log_count_EBL)
         attn = torch.stack([query_attention(*layer, log_count_EBL=log_count_EBL) for layer in layers], 1)

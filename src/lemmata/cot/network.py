@@ -146,10 +146,10 @@ class OneLayer(Reasoning):
         return (Phase(self.steps, {} if self.train_value else {"W_V": 0.0}),)
 
     def work(self) -> float:
-        """The fewest operations of all steps: forward, and twice that backward."""
+        """Operations of all steps: the products, and what each column takes from its drawing to its gradient."""
         D, Q = 2 * self.M + self.K, self.M + self.K
         value = D * self.M if self.train_value else 0
-        return 6.0 * self.steps * (D * D * Q + self.B * (3 * self.K * self.M + value))
+        return 6.0 * self.steps * (D * D * Q + self.B * (10 * self.K * self.M + value))
 
     def weights(self, seed: int) -> Params:
         """The first weights of one member, without the member axis; the same for every seed."""

@@ -13,9 +13,9 @@
     causal             1 where tokens see the earlier ones only; absent where no
                        member's do; never trained                                 (1)
     log_count_EBL      how often a token occurs in its prompt, as a logarithm that is added to its scores; None: once.
-                       Nobody attends to one that is absent (-inf), so it may hold any finite numbers. The query is
-                       always there. Where no member is causal, equal tokens see and are seen alike, so that
-                       one of them stands for all.
+                       Nobody attends to one of -inf: a token that is absent, which may then hold any finite numbers, or
+                       a query that nobody is to see. Where no member is causal, equal tokens see and are seen alike,
+                       so that one of them stands for all.
 
 What becomes a token and what is read off the answer are a paper's own. GELU is the exact one, since GPT-2's
 approximation by a tanh costs three times as much.

@@ -67,8 +67,8 @@ def figure(frames: Frames) -> Figure:
     return Figure(
         panels=tuple(panel(layer) for layer in LAYERS),
         caption="Attention of the query on columns of its own step whose example starts where it does or elsewhere, "
-        "and on columns of other steps, in each layer and head: K = 2, alpha = 0.7, l = 20. What is missing to 1 the "
-        "query has on itself. Published: the first and the last value, joined; its iterations are others.",
+        "and on columns of other steps, in each layer and head: K = 2, alpha = 0.7, l = 20. Published: the "
+        "first and the last value, joined; its iterations are others.",
     )
 
 
