@@ -61,7 +61,7 @@ def figure(frames: Frames) -> Figure:
         panels=(
             Panel(title="induction scores", x="training step", y="score", marks=tuple(scores), y_range=(0.0, 1.05)),
             Panel(
-                title="a matching column of the query's step over one of another",
+                title="matching columns: the query's step over others",
                 x="training step",
                 y="ratio of attention",
                 marks=(*curves(frame, "step_gate", label="measured"), blind),

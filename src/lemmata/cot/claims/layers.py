@@ -61,7 +61,7 @@ def figure(frames: Frames) -> Figure:
         off = pick(frame, "attention", {"step": "different", "layer": layer})
         summed = off.groupby(["seed", "x", "head"], as_index=False)["value"].sum().assign(metric="off")
         marks += curves(summed, "off", label="other steps, mean over heads", first_group=4)
-        marks.append(line("published, head 2, same pattern", (0.0, steps), LAYERS[layer], 1))
+        marks.append(line("published", (0.0, steps), LAYERS[layer], 1))
         return Panel(title=f"layer {layer}", x="training step", y="attention", marks=tuple(marks), y_range=(0.0, 1.0))
 
     return Figure(

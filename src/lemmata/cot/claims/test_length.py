@@ -114,8 +114,8 @@ def figure(frames: Frames) -> Figure:
             ]
             part = table[keep]
             part.columns = [point[AXES.index(axis)] for point in keep]
-            long = part.melt(ignore_index=False, var_name="at").assign(metric="needed")
-            marks += curves(long.assign(seed=long.index), "needed", x="at", label=words, first_group=group)
+            long = part.melt(ignore_index=False, var_name="at").assign(metric="needed").reset_index()
+            marks += curves(long, "needed", x="at", label=words, first_group=group)
         at = np.array(marks[0].x)
         points = [tuple({**centre, axis: float(v)}.values()) for v in at]
         oracle = Reference("oracle", tuple(at), tuple(oracle_length(*point) for point in points), "oracle")

@@ -131,7 +131,7 @@ def figure(frames: Frames) -> Figure:
         )
         eps_marks += curves(by_eps, "stage", x="at", label=f"alpha = {value}", first_group=group)
     first = next(mark for mark in eps_marks if isinstance(mark, Curve))
-    eps_marks.append(power_law("1", first, 1.0, "prediction"))
+    eps_marks.append(power_law("stated: 1", first, 1.0, "prediction"))
     return Figure(
         panels=(
             panel(alpha, "alpha", {0: ("stated: -2", POSITION_ALPHA)}),
