@@ -20,7 +20,7 @@ import torch
 from jsonschema import Draft202012Validator
 
 import lemmata
-from lemmata import icl, registry
+from lemmata import cot, icl, registry
 from lemmata.cli import main
 from lemmata.cli.group import verbs
 from lemmata.lab.grid import Cell, Experiment
@@ -30,6 +30,7 @@ from lemmata.show import pages
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = {str(path.relative_to(ROOT)): path for path in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]}
+MODULES = (icl, cot)  # one a paper
 EXTEND = "docs/extend.md"  # its blocks are a package, which tests/test_registry.py installs
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -138,19 +139,22 @@ def test_every_command_in_the_text_is_understood(page):
             assert not any("." in arg for arg in args), f"{command} is named in full, and lacks something"
 
 
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.PAPER.id)
 @pytest.mark.parametrize("page", PAGES)
-def test_every_name_of_the_paper_exists(page):
+def test_every_name_of_a_paper_exists(page, module):
     """As a claim, a prediction, a network or a public name of the package."""
-    claims = registry.claims("icl")
+    paper = module.PAPER.id
+    claims = registry.claims(paper)
     known = {claim.id for claim in claims} | {e.base.kind for claim in claims for e in claim.experiments}
     known |= {f"{claim.id}/{p.id}" for claim in claims for p in claim.predictions}
-    for name in re.findall(r"(?<![\w/])icl\.\w[\w-]*(?:/[\w-]+)?", PAGES[page].read_text()):
-        assert name in known or hasattr(icl, name.removeprefix("icl.")), name
+    for name in re.findall(rf"(?<![\w/]){paper}\.\w[\w-]*(?:/[\w-]+)?", PAGES[page].read_text()):
+        assert name in known or hasattr(module, name.removeprefix(f"{paper}.")), name
 
 
 def test_the_decision_page_leaves_out_no_claim_and_no_verb():
     text = PAGES["docs/which.md"].read_text()
-    assert [claim.id for claim in registry.claims("icl") if f"`{claim.id}`" not in text] == []
+    every = [claim for paper in registry.papers() for claim in paper.claims]
+    assert [claim.id for claim in every if f"`{claim.id}`" not in text] == []
     assert [verb for verb in verbs.commands if f"`lemmata {verb}" not in text] == []
 
 
@@ -179,7 +183,7 @@ def signature(name: str, thing: object) -> str:
     return f"{name}({', '.join(shown)})"
 
 
-@pytest.mark.parametrize("module", [lemmata, icl], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [lemmata, *MODULES], ids=lambda module: module.__name__)
 def test_the_public_names_are_those_documented(module):
     section = PAGES["docs/api.md"].read_text().split(f"\n## {module.__name__}\n")[1].split("\n## ")[0]
     documented = re.findall(r"^\| `([^`]+)` \| \S.*\.", section, re.MULTILINE)

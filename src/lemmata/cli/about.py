@@ -184,6 +184,17 @@ def _claim_record(claim: Claim) -> dict[str, Any]:
             }
             for e in claim.experiments
             for name, about in e.base.constants().items()
+        ]
+        + [
+            {
+                "experiment": e.name,
+                "name": name,
+                "value": values[0] if len(values) == 1 else ", ".join(map(str, values)),
+                "origin": about.origin,
+                "meaning": about.meaning,
+            }
+            for e in claim.experiments
+            for name, (about, values) in e.coordinates().items()
         ],
     }
 

@@ -14,11 +14,13 @@ The pieces work on their own:
 >>> same_step_and_pattern = group_masses(OneLayer.attentions(net.params, prompts), prompts)[0, 0, 0, 0]
 >>> bool(same_step_and_pattern > 0.8)
 True
+>>> bool(errors(net, [TestSet(alpha=0.8)], [60], prompts=200) < 0.1)
+True
 >>> transitions([[[0.6, 0.4], [0.4, 0.6]], [[0.4, 0.6], [0.8, 0.2]]]).condition_1
 False
 """
 
-from lemmata.cot.answers import ErrorCurve as ErrorCurve
+from lemmata.cot.answers import errors as errors
 from lemmata.cot.data import Prompts as Prompts
 from lemmata.cot.deep import Deep as Deep
 from lemmata.cot.network import OneLayer as OneLayer
@@ -37,13 +39,13 @@ from lemmata.cot.theory import transitions as transitions
 __all__ = [
     "PAPER",
     "Deep",
-    "ErrorCurve",
     "OneLayer",
     "Prompts",
     "TestSet",
     "attention",
     "cot_examples",
     "cot_oracle",
+    "errors",
     "forward",
     "group_masses",
     "icl_examples",

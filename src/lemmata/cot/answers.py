@@ -31,7 +31,7 @@ from lemmata.cot.testing import TestPrompts, TestSet, slices
 from lemmata.lab.ensemble import Params, Snapshot
 from lemmata.lab.trainee import Measure, Row, coordinate
 
-__all__ = ["ErrorCurve", "Reader", "answers"]
+__all__ = ["ErrorCurve", "Reader", "answers", "errors"]
 
 
 @final
@@ -151,6 +151,38 @@ def _nearest(sum_BNX: Tensor) -> Tensor:
     return sum_BNX.argmax(-1)
 
 
+def errors(
+    snapshot: Snapshot, tests: Sequence[TestSet], lengths: Sequence[int], *, prompts: int = 1024, steps: bool = True
+) -> Tensor:
+    """The 0-1 errors of trained one-layer networks on test sets of as many states each, error_ETN for T sets.
+
+    The lengths rise. With intermediate steps the error is that of the K answers, on average; without, of the one.
+
+    Raises:
+        ConstantError: a test set that cannot be drawn for these networks.
+
+    >>> from lemmata import cot
+    >>> net = cot.OneLayer(steps=500).train(seeds=[0])
+    >>> error_N = errors(net, [TestSet(alpha=0.8)], [0, 10, 40], prompts=256)[0, 0]
+    >>> bool(error_N[0] > 0.8 and error_N[2] < 0.1)
+    True
+    """
+    error_ETN = torch.zeros(len(snapshot.seeds), len(tests), len(lengths), dtype=torch.float64)
+    for e, (config, seed) in enumerate(zip(snapshot.configs, snapshot.seeds, strict=True)):
+        for test in tests:
+            test.check(config)
+        patterns = [test.patterns(config, seed) for test in tests]
+        with torch.no_grad():
+            reader = Reader.of(config, {name: p[e] for name, p in snapshot.params.items()})
+            for numbers in slices(config, seed, prompts=prompts, l=max(lengths), states=tests[0].states):
+                for t, test in enumerate(tests):
+                    drawn = test.prompts(numbers, patterns[t])
+                    answer_BNK = answers(reader, drawn, lengths, steps=steps)
+                    right_B1K = drawn.path_BS[:, None, 1:] if steps else drawn.path_BS[:, None, -1:]
+                    error_ETN[e, t] += (answer_BNK != right_B1K).double().mean(-1).sum(0)
+    return error_ETN / prompts
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class ErrorCurve(Measure):
@@ -166,14 +198,14 @@ class ErrorCurve(Measure):
     lengths: tuple[int, ...] = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
     prompts: int = 1024
     states: int = 10
-    alpha_test: tuple[float, ...] = coordinate((0.8,), "alpha' of the test prompts")
-    tau: tuple[float, ...] = coordinate((0.5,), "how often an example is right in all steps")
-    rho: tuple[float, ...] = coordinate((0.8,), "primacy: how far the right step leads over a wrong one")
-    split: tuple[str, ...] = coordinate(("one",), "which steps of the examples are wrong")
-    noise: tuple[float, ...] = coordinate((0.2,), "size of the noise of the test vectors")
-    noise_law: tuple[str, ...] = coordinate(("coordinate",), "noise: standard deviation of a coordinate, or norm")
-    span: tuple[float, ...] = coordinate((1.0,), "part of a TSR pattern in the span of the TRR patterns")
-    c_ts: tuple[float, ...] = coordinate((0.0,), "correlation of the TSR patterns")
+    alpha_test: tuple[float, ...] = coordinate((0.8,), "alpha' of the test prompts", origin="given")
+    tau: tuple[float, ...] = coordinate((0.5,), "how often an example is right in all steps", origin="given")
+    rho: tuple[float, ...] = coordinate((0.8,), "primacy: how far a right step leads over a wrong one", origin="given")
+    split: tuple[str, ...] = coordinate(("one",), "which steps of the examples are wrong", origin="chosen")
+    noise: tuple[float, ...] = coordinate((0.2,), "size of the noise of the test vectors", origin="given")
+    noise_law: tuple[str, ...] = coordinate(("coordinate",), "what its size is of: coordinate or norm", origin="chosen")
+    span: tuple[float, ...] = coordinate((1.0,), "part of a TSR pattern in the TRR patterns' span", origin="given")
+    c_ts: tuple[float, ...] = coordinate((0.0,), "correlation of the TSR patterns", origin="given")
 
     def tests(self) -> list[TestSet]:
         """The test sets."""
@@ -207,27 +239,15 @@ class ErrorCurve(Measure):
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
         """Rows "cot_error" or "icl_error" at x = number of examples, with the test set's constants as coordinates."""
+        tests, metric = self.tests(), "cot_error" if self.steps_shown else "icl_error"
+        error_ETN = errors(snapshot, tests, self.lengths, prompts=self.prompts, steps=self.steps_shown).tolist()
         return [
-            self._member(config, seed, {name: p[e] for name, p in snapshot.params.items()})
-            for e, (config, seed) in enumerate(zip(snapshot.configs, snapshot.seeds, strict=True))
-        ]
-
-    def _member(self, config: OneLayer, seed: int, params: Params) -> list[Row]:
-        reader, tests = Reader.of(config, params), self.tests()
-        patterns = [test.patterns(config, seed) for test in tests]
-        wrong_TN = torch.zeros(len(tests), len(self.lengths), dtype=torch.float64)
-        with torch.no_grad():
-            for numbers in slices(config, seed, prompts=self.prompts, l=max(self.lengths), states=self.states):
-                for t, test in enumerate(tests):
-                    prompts = test.prompts(numbers, patterns[t])
-                    answer_BNK = answers(reader, prompts, self.lengths, steps=self.steps_shown)
-                    right_B1K = prompts.path_BS[:, None, 1:] if self.steps_shown else prompts.path_BS[:, None, -1:]
-                    wrong_TN[t] += (answer_BNK != right_B1K).double().mean(-1).sum(0)
-        metric = "cot_error" if self.steps_shown else "icl_error"
-        return [
-            Row(metric, l, float(wrong_TN[t, n]) / self.prompts, self._at(test))
-            for t, test in enumerate(tests)
-            for n, l in enumerate(self.lengths)
+            [
+                Row(metric, l, error, self._at(test))
+                for test, error_N in zip(tests, error_TN, strict=True)
+                for l, error in zip(self.lengths, error_N, strict=True)
+            ]
+            for error_TN in error_ETN
         ]
 
     @staticmethod

@@ -195,9 +195,9 @@ def draw(
     20 columns in each step, and one more where the query asks for a later step:
 
     >>> rng = np.random.default_rng(0)
-    >>> prompts = draw(rng, 2, 20, alpha=0.4, tasks=task_set("shifts", 6, 3, rng))
+    >>> prompts = draw(rng, 3, 20, alpha=0.4, tasks=task_set("shifts", 6, 3, rng))
     >>> (prompts.count_EBKM.sum(-1).round() - 20)[0].int().tolist(), prompts.asked_EB[0].tolist()
-    ([[0, 0, 0], [1, 0, 0]], [0, 1])
+    ([[0, 0, 0], [0, 0, 0], [1, 0, 0]], [0, 0, 1])
     """
     K, _, M = tasks.map_KTM.shape
     prompts = Prompts.empty(1, count, K, M, correlated=correlation > 0)

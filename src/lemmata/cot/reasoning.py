@@ -71,14 +71,14 @@ class Reasoning(Trainee):
     @classmethod
     def loss(cls, params: Params, prompts: Prompts) -> Tensor:
         """|z_k - F|^2 / 2, the mean over the prompts: (E,)."""
-        return squared_distance(cls.forward(params, prompts), target(prompts))
+        return squared_distance(cls.forward(params, prompts), _target(prompts))
 
     def task_set(self, seed: int) -> TaskSet:
         """The training tasks of one member."""
         return task_set(self.tasks, self.M, self.K, stream("cot.tasks", self.axes("data"), seed))
 
 
-def target(prompts: Prompts) -> Tensor:
+def _target(prompts: Prompts) -> Tensor:
     """The label's pattern z_k in the coordinates of the span, target_EBM."""
     M = prompts.step_EBKM.shape[-1]
     target_EB1 = prompts.target_EB.unsqueeze(-1)

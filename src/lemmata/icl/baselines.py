@@ -114,7 +114,7 @@ class Baselines(Measure):
 
     learners: tuple[str, ...] = (NETWORK, *CLASSICAL)
     lengths: tuple[int, ...] = (6, 10, 14, 20)
-    alpha_test: tuple[float, ...] = coordinate((0.6, 0.8), "alpha' of the test prompts")
+    alpha_test: tuple[float, ...] = coordinate((0.6, 0.8), "alpha' of the test prompts", origin="given")
     prompts: int = 200
 
     def validate(self, config: Prompting) -> None:

@@ -211,9 +211,9 @@ class Pruning(Measure):
     name: ClassVar[str] = "pruning"
 
     shares: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-    alpha_test: tuple[float, ...] = coordinate((0.6, 0.8, 1.0), "alpha' of the test prompts")
+    alpha_test: tuple[float, ...] = coordinate((0.6, 0.8, 1.0), "alpha' of the test prompts", origin="given")
     lengths: tuple[int, ...] = (10, 20)
-    S_1: float = coordinate(1.2, "coefficient sum of the out-of-domain patterns")
+    S_1: float = coordinate(1.2, "coefficient sum of the out-of-domain patterns", origin="chosen")
     prompts: int = 4096
 
     def validate(self, config: Prompting) -> None:

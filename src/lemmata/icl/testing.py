@@ -106,8 +106,8 @@ class ErrorCurve(Measure):
     name: ClassVar[str] = "error-curve"
 
     lengths: tuple[int, ...] = (0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20)
-    alpha_test: tuple[float, ...] = coordinate((0.8,), "alpha' of the test prompts")
-    S_1: tuple[float, ...] = coordinate((), "coefficient sum of the out-of-domain patterns")
+    alpha_test: tuple[float, ...] = coordinate((0.8,), "alpha' of the test prompts", origin="given")
+    S_1: tuple[float, ...] = coordinate((), "coefficient sum of the out-of-domain patterns", origin="given")
     tasks: Literal["unseen", "all"] = "all"
     prompts: int = 4096
     quantile: float = 0.05

@@ -18,7 +18,7 @@ from typing import Any, Generic, Literal, TypeVar, final
 from lemmata.lab.ensemble import Snapshot, fit
 from lemmata.lab.errors import ConstantError, InputError, nearest
 from lemmata.lab.streams import GENERATOR
-from lemmata.lab.trainee import Measure, Row, Trainee, Value
+from lemmata.lab.trainee import Coordinate, Measure, Row, Trainee, Value
 
 __all__ = ["PROFILES", "ByProfile", "Cell", "CellResult", "Experiment", "Profile", "measure", "product"]
 
@@ -147,6 +147,16 @@ class Experiment:
         """Name to type of what a user may change: the constants, and the coordinates of the measures."""
         constants = {f.name: type(f.default) for f in dataclasses.fields(self.base)}
         return constants | {name: kind for m in self.measures for name, kind in m.kinds().items()}
+
+    def coordinates(self, changes: Mapping[str, Value] | None = None) -> dict[str, tuple[Coordinate, list[Value]]]:
+        """Name to meaning, origin and values of where its measures look; `changes` as in `cells`."""
+        found: dict[str, tuple[Coordinate, list[Value]]] = {}
+        for m in (m.replace(changes or {}) for m in self.measures):
+            for name, about in m.coordinates().items():
+                own = getattr(m, name)
+                _, values = found.setdefault(name, (about, []))
+                values += [v for v in (own if isinstance(own, tuple) else (own,)) if v not in values]
+        return found
 
     def cells(
         self,

@@ -16,7 +16,19 @@ from typing import Any, ClassVar, Literal, Self, final
 from lemmata.lab.ensemble import Adam, Job, Phase, Sgd, Snapshot, fit
 from lemmata.lab.errors import ConstantError, nearest
 
-__all__ = ["Constant", "Measure", "Origin", "Room", "Row", "Trainee", "Value", "constant", "coordinate", "every_few"]
+__all__ = [
+    "Constant",
+    "Coordinate",
+    "Measure",
+    "Origin",
+    "Room",
+    "Row",
+    "Trainee",
+    "Value",
+    "constant",
+    "coordinate",
+    "every_few",
+]
 
 Value = bool | int | float | str
 Room = Literal["data", "network", "training"]
@@ -173,12 +185,21 @@ class Row:
     at: Mapping[str, Value] = field(default_factory=dict)
 
 
-def coordinate(default: float | str | tuple[float, ...] | tuple[str, ...], meaning: str) -> Any:
+@final
+@dataclass(frozen=True)
+class Coordinate:
+    """What one coordinate of a measurement means, and who fixed its values, as in `Constant`."""
+
+    meaning: str
+    origin: Origin
+
+
+def coordinate(default: float | str | tuple[float, ...] | tuple[str, ...], meaning: str, *, origin: Origin) -> Any:
     """A field of a measure that a user may change as a constant: a number or a word, or those that a sweep visits.
 
     An empty sweep is one that the measure does not make, and stays so.
     """
-    return field(default=default, metadata={"coordinate": meaning})
+    return field(default=default, metadata={"coordinate": Coordinate(meaning, origin)})
 
 
 def every_few(every: int, steps: int) -> list[int]:
@@ -200,10 +221,10 @@ class Measure(ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 1
 
-    def coordinates(self) -> dict[str, str]:
-        """Name to meaning of what `replace` can change."""
-        about = {f.name: f.metadata.get("coordinate") for f in dataclasses.fields(self)}
-        return {name: meaning for name, meaning in about.items() if meaning and getattr(self, name) != ()}
+    def coordinates(self) -> dict[str, Coordinate]:
+        """Name to meaning and origin of what `replace` can change."""
+        known = {f.name: f.metadata.get("coordinate") for f in dataclasses.fields(self)}
+        return {name: about for name, about in known.items() if about and getattr(self, name) != ()}
 
     def kinds(self) -> dict[str, type]:
         """Name to type, float or str, of what `replace` can change."""

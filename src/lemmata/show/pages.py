@@ -92,9 +92,8 @@ def _experiment(e: Experiment, readers: Sequence[Claim]) -> Iterator[str]:
     yield f"Read by {', '.join(_link(claim.id) for claim in readers)}."
     yield _table(("profile", "seeds", "conditions", "networks", "at other settings"), _sizes(e))
     lines = [f"- trained: {_trained(e)}", *_conditions(e), *map(_measured, e.measures)]
-    coordinates = {name: meaning for m in e.measures for name, meaning in m.coordinates().items()}
-    if coordinates:
-        told = "; ".join(f"`{name}`, {_text(meaning)}" for name, meaning in coordinates.items())
+    if coordinates := e.coordinates():
+        told = "; ".join(f"`{n}` ({about.origin}), {_text(about.meaning)}" for n, (about, _) in coordinates.items())
         lines.append(f"- `--set` also changes where it is measured: {told}")
     yield "\n".join(lines)
     if e.settings:

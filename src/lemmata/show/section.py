@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
@@ -180,6 +181,10 @@ def _constants(experiment: Experiment, result: Result) -> Constants:
         value = _values(experiment, name, result)
         origin = "changed" if name in result.options.changes else about.origin
         rows.append((name, value, about.meaning, origin))
+    known = experiment.changeable()
+    changes = {name: value for name, value in result.options.changes.items() if name in known}
+    for name, (about, values) in experiment.coordinates(changes).items():
+        rows.append((name, _listed(values), about.meaning, "changed" if name in changes else about.origin))
     origins = [origin for *_, origin in rows]
     return Constants(experiment.name, rows, origins.count("given"), origins.count("chosen"))
 
@@ -189,7 +194,10 @@ def _values(experiment: Experiment, name: str, result: Result) -> str:
     known, options = experiment.changeable(), result.options
     changes = {name: value for name, value in options.changes.items() if name in known}
     cells = experiment.cells(options.profile, seeds=1, changes=changes)
-    values: set[Value] = {getattr(cell.config, name) for cell in cells}
+    return _listed({getattr(cell.config, name) for cell in cells})
+
+
+def _listed(values: Iterable[Value]) -> str:
     words = [number(value) for value in sorted(values, key=_order)]
     if len(words) > VALUES_SHOWN:
         words = [*words[: VALUES_SHOWN - 1], "…", words[-1]]
