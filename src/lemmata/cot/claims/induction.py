@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
 
 from lemmata.cot.experiments import BASE, SEEDS, SETTING_SEEDS
 from lemmata.cot.probes import InductionScores
-from lemmata.lab.claim import Claim, Frames, Kind, Prediction
+from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Panel, curves, threshold
 from lemmata.lab.frames import pick
 from lemmata.lab.grid import Experiment
-from lemmata.lab.rule import Rule, at_least, between
+from lemmata.lab.rule import at_least, between
 from lemmata.lab.stats import Estimate, geometric_t, mean_t
 
 # W_V is trained too, since with the selector copying would be so by definition.
@@ -74,28 +73,8 @@ def figure(frames: Frames) -> Figure:
     )
 
 
-def prediction(
-    id: str,
-    kind: Kind,
-    statement: str,
-    source: str,
-    statistic: str,
-    shown: str,
-    estimate: Callable[[pd.DataFrame], Estimate],
-    rule: Rule,
-) -> Prediction:
-    """A prediction about one score."""
-    return Prediction(
-        id=id,
-        statement=statement,
-        kind=kind,
-        source=source,
-        of=SCORES,
-        statistic=statistic,
-        predicted=shown,
-        estimate=estimate,
-        rule=rule,
-    )
+# A prediction about one score.
+prediction = partial(Prediction, of=SCORES)
 
 
 HEAD = "Olsson et al. 2022, as a reviewer asked"
@@ -109,44 +88,45 @@ CLAIM = Claim(
     cites=("li2025cot", "olsson2022"),
     predictions=(
         prediction(
-            "prefix-matching",
-            "comparison",
-            "It has at least half of its attention on columns whose own pattern is the query's.",
-            HEAD,
-            "attention on columns whose own pattern is the query's, after training",
-            "at least 0.5",
-            partial(score, metric="prefix_matching"),
-            at_least(0.5),
+            id="prefix-matching",
+            kind="comparison",
+            statement="It has at least half of its attention on columns whose own pattern is the query's.",
+            source=HEAD,
+            statistic="attention on columns whose own pattern is the query's, after training",
+            predicted="at least 0.5",
+            estimate=partial(score, metric="prefix_matching"),
+            rule=at_least(0.5),
         ),
         prediction(
-            "copying",
-            "comparison",
-            "W_V, trained, copies: its eigenvalues from the next pattern to the output are positive.",
-            HEAD,
-            "sum of the eigenvalues over the sum of their absolute values, after training",
-            "1, at least 0.9",
-            partial(score, metric="copying"),
-            at_least(0.9),
+            id="copying",
+            kind="comparison",
+            statement="W_V, trained, copies: its eigenvalues from the next pattern to the output are positive.",
+            source=HEAD,
+            statistic="sum of the eigenvalues over the sum of their absolute values, after training",
+            predicted="1, at least 0.9",
+            estimate=partial(score, metric="copying"),
+            rule=at_least(0.9),
         ),
         prediction(
-            "step-blind",
-            "comparison",
-            "As an induction head it attends to matching columns whatever their step, within a factor of 2.",
-            HEAD,
-            "attention of a matching column of the query's step over that of one of another step",
-            "1, from 0.5 to 2",
-            gate,
-            between(0.5, 2.0),
+            id="step-blind",
+            kind="comparison",
+            statement="As an induction head it attends to matching columns whatever their step, within a factor of 2.",
+            source=HEAD,
+            statistic="attention of a matching column of the query's step over that of one of another step",
+            predicted="1, from 0.5 to 2",
+            estimate=gate,
+            rule=between(0.5, 2.0),
         ),
         prediction(
-            "step-gated",
-            "mechanism",
-            "It attends to matching columns of the query's step at least 10 times as much as to those of others.",
-            "Theorem 4",
-            "attention of a matching column of the query's step over that of one of another step",
-            "at least 10",
-            gate,
-            at_least(10.0),
+            id="step-gated",
+            kind="mechanism",
+            statement="It attends to matching columns of the query's step at least 10 times as much as to those of "
+            "others.",
+            source="Theorem 4",
+            statistic="attention of a matching column of the query's step over that of one of another step",
+            predicted="at least 10",
+            estimate=gate,
+            rule=at_least(10.0),
         ),
     ),
     figure=figure,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
@@ -15,7 +14,7 @@ from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Panel, curves
 from lemmata.lab.frames import pick
 from lemmata.lab.grid import Experiment
-from lemmata.lab.rule import Rule, at_least
+from lemmata.lab.rule import at_least
 from lemmata.lab.stats import Estimate, mean_t
 
 DEEP = Experiment(
@@ -72,21 +71,8 @@ def figure(frames: Frames) -> Figure:
     )
 
 
-def mechanism(
-    id: str, statement: str, statistic: str, shown: str, estimate: Callable[[pd.DataFrame], Estimate], rule: Rule
-) -> Prediction:
-    """A prediction about the layers."""
-    return Prediction(
-        id=id,
-        statement=statement,
-        kind="mechanism",
-        source="Theorem 4 and the published figure on three layers",
-        of=DEEP,
-        statistic=statistic,
-        predicted=shown,
-        estimate=estimate,
-        rule=rule,
-    )
+# A prediction about the layers.
+mechanism = partial(Prediction, kind="mechanism", source="Theorem 4 and the published figure on three layers", of=DEEP)
 
 
 CLAIM = Claim(
@@ -98,28 +84,30 @@ CLAIM = Claim(
     cites=("li2025cot",),
     predictions=(
         mechanism(
-            "every-layer",
-            "In every layer some head has at least half of its attention on the same step and pattern; published: 0.7.",
-            "attention of the best head on same step and pattern, in the layer where it is least",
-            "at least 0.5",
-            partial(best_head, over="least", pattern="same", step="same"),
-            at_least(0.5),
+            id="every-layer",
+            statement="In every layer some head has at least half of its attention on the same step and pattern; "
+            "published: 0.7.",
+            statistic="attention of the best head on same step and pattern, in the layer where it is least",
+            predicted="at least 0.5",
+            estimate=partial(best_head, over="least", pattern="same", step="same"),
+            rule=at_least(0.5),
         ),
         mechanism(
-            "some-layer",
-            "In some layer it has 0.7 or more; published: 0.79.",
-            "attention of the best head on same step and pattern, in the layer where it is largest",
-            "at least 0.7",
-            partial(best_head, over="largest", pattern="same", step="same"),
-            at_least(0.7),
+            id="some-layer",
+            statement="In some layer it has 0.7 or more; published: 0.79.",
+            statistic="attention of the best head on same step and pattern, in the layer where it is largest",
+            predicted="at least 0.7",
+            estimate=partial(best_head, over="largest", pattern="same", step="same"),
+            rule=at_least(0.7),
         ),
         mechanism(
-            "step-every-layer",
-            "In every layer some head has 0.8 or more on the same step, whatever the pattern; published: nearly 1.",
-            "attention of the best head on the same step, in the layer where it is least",
-            "at least 0.8",
-            partial(best_head, over="least", step="same"),
-            at_least(0.8),
+            id="step-every-layer",
+            statement="In every layer some head has 0.8 or more on the same step, whatever the pattern; published: "
+            "nearly 1.",
+            statistic="attention of the best head on the same step, in the layer where it is least",
+            predicted="at least 0.8",
+            estimate=partial(best_head, over="least", step="same"),
+            rule=at_least(0.8),
         ),
     ),
     figure=figure,

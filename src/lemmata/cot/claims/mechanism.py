@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Panel, curves
 from lemmata.lab.frames import pick
 from lemmata.lab.grid import Experiment
-from lemmata.lab.rule import Rule, at_least, at_most
+from lemmata.lab.rule import at_least, at_most
 from lemmata.lab.stats import Estimate, geometric_t, mean_t
 
 # The position stage is over when the query has less than this on columns of other steps, the pattern stage when it has
@@ -103,21 +103,13 @@ def figure(frames: Frames) -> Figure:
     )
 
 
-def prediction(
-    id: str, statement: str, statistic: str, shown: str, estimate: Callable[[pd.DataFrame], Estimate], rule: Rule
-) -> Prediction:
-    """A prediction of Theorem 4."""
-    return Prediction(
-        id=id,
-        statement=statement,
-        kind="mechanism",
-        source="Theorem 4 and the published figure on the dynamics of one layer",
-        of=DYNAMICS_OF,
-        statistic=statistic,
-        predicted=shown,
-        estimate=estimate,
-        rule=rule,
-    )
+# A prediction of Theorem 4.
+prediction = partial(
+    Prediction,
+    kind="mechanism",
+    source="Theorem 4 and the published figure on the dynamics of one layer",
+    of=DYNAMICS_OF,
+)
 
 
 CLAIM = Claim(
@@ -129,44 +121,48 @@ CLAIM = Claim(
     cites=("li2025cot",),
     predictions=(
         prediction(
-            "found",
-            "After training the attention is on columns of the same step and pattern: at least 0.9, published 0.94.",
-            "attention on the same step and the same pattern after training",
-            "1, at least 0.9",
-            found_at_end,
-            at_least(0.9),
+            id="found",
+            statement="After training the attention is on columns of the same step and pattern: at least 0.9, "
+            "published 0.94.",
+            statistic="attention on the same step and the same pattern after training",
+            predicted="1, at least 0.9",
+            estimate=found_at_end,
+            rule=at_least(0.9),
         ),
         prediction(
-            "off-step",
-            "After training the attention on other steps is at most 0.05, published 0.02.",
-            "attention on other steps after training",
-            "0, at most 0.05",
-            off_step_at_end,
-            at_most(0.05),
+            id="off-step",
+            statement="After training the attention on other steps is at most 0.05, published 0.02.",
+            statistic="attention on other steps after training",
+            predicted="0, at most 0.05",
+            estimate=off_step_at_end,
+            rule=at_most(0.05),
         ),
         prediction(
-            "position-first",
-            "The position is found in less than half of the steps that the pattern takes; published: in a third.",
-            "first step with less than 0.1 off the query's step, over the first with more than 0.8 on step and pattern",
-            "at most 0.5",
-            position_over_pattern,
-            at_most(0.5),
+            id="position-first",
+            statement="The position is found in less than half of the steps that the pattern takes; published: in a "
+            "third.",
+            statistic="first step with less than 0.1 off the query's step, over the first with more than 0.8 on step "
+            "and pattern",
+            predicted="at most 0.5",
+            estimate=position_over_pattern,
+            rule=at_most(0.5),
         ),
         prediction(
-            "rise",
-            "On the way that on the same step and other patterns rises from 0.2 to 0.3 or more, published 0.41.",
-            "largest attention on the same step and another pattern",
-            "at least 0.3",
-            peak,
-            at_least(0.3),
+            id="rise",
+            statement="On the way that on the same step and other patterns rises from 0.2 to 0.3 or more, published "
+            "0.41.",
+            statistic="largest attention on the same step and another pattern",
+            predicted="at least 0.3",
+            estimate=peak,
+            rule=at_least(0.3),
         ),
         prediction(
-            "fall",
-            "It then falls to at most 0.1, published 0.05.",
-            "attention on the same step and another pattern after training",
-            "0, at most 0.1",
-            wrong_pattern_at_end,
-            at_most(0.1),
+            id="fall",
+            statement="It then falls to at most 0.1, published 0.05.",
+            statistic="attention on the same step and another pattern after training",
+            predicted="0, at most 0.1",
+            estimate=wrong_pattern_at_end,
+            rule=at_most(0.1),
         ),
     ),
     figure=figure,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
@@ -14,7 +13,7 @@ from lemmata.lab.claim import Claim, Frames, Kind, Prediction
 from lemmata.lab.figure import Figure, Mark, Panel, curves, threshold
 from lemmata.lab.frames import by_seed, pick
 from lemmata.lab.grid import ByProfile, Experiment
-from lemmata.lab.rule import Rule, at_least, at_most
+from lemmata.lab.rule import at_least, at_most
 from lemmata.lab.stats import Estimate, error_rate_t, mean_t, paired_t
 
 PROMPTS = 512
@@ -120,29 +119,8 @@ def figure(frames: Frames) -> Figure:
     )
 
 
-def prediction(
-    id: str,
-    kind: Kind,
-    statement: str,
-    source: str,
-    statistic: str,
-    shown: str,
-    estimate: Callable[[pd.DataFrame], Estimate],
-    rule: Rule,
-    of: Experiment = TESTS,
-) -> Prediction:
-    """A prediction about one shift."""
-    return Prediction(
-        id=id,
-        statement=statement,
-        kind=kind,
-        source=source,
-        of=of,
-        statistic=statistic,
-        predicted=shown,
-        estimate=estimate,
-        rule=rule,
-    )
+# A prediction about one shift.
+prediction = partial(Prediction, of=TESTS)
 
 
 SLIDES = "Theorem 2, slides (Oct 2024): a combination of all TRR patterns"
@@ -155,14 +133,14 @@ def solved(id: str, kind: Kind, statement: str, source: str, **at: float) -> Pre
     """A shift that ought to cost nothing."""
     shown = ", ".join(f"{name} = {value}" for name, value in at.items()).replace("alpha ", "alpha' ")
     return prediction(
-        id,
-        kind,
-        statement,
-        source,
-        f"{ERROR}, {shown}",
-        "at most 0.01",
-        partial(error, **at),
-        at_most(EPS),  # pyright: ignore[reportArgumentType]
+        id=id,
+        kind=kind,
+        statement=statement,
+        source=source,
+        statistic=f"{ERROR}, {shown}",
+        predicted="at most 0.01",
+        estimate=partial(error, **at),
+        rule=at_most(EPS),  # pyright: ignore[reportArgumentType]
     )
 
 
@@ -187,34 +165,34 @@ CLAIM = Claim(
             for word, span in (("large", 0.7), ("half", 0.5), ("small", 0.3))
         ),
         prediction(
-            "outside",
-            "tight",
-            "Without a component in the span it fails at alpha' = 0.1.",
-            f"{FEBRUARY}, read as necessary",
-            f"{ERROR}, alpha' = 0.1, span = 0",
-            "at least 0.5",
-            partial(error, alpha=0.1, span=0.0),
-            at_least(0.5),
+            id="outside",
+            kind="tight",
+            statement="Without a component in the span it fails at alpha' = 0.1.",
+            source=f"{FEBRUARY}, read as necessary",
+            statistic=f"{ERROR}, alpha' = 0.1, span = 0",
+            predicted="at least 0.5",
+            estimate=partial(error, alpha=0.1, span=0.0),
+            rule=at_least(0.5),
         ),
         prediction(
-            "outside-frequent",
-            "tight",
-            "Without a component in the span it fails at alpha' = 0.8 as well.",
-            f"{FEBRUARY}, read as necessary",
-            f"{ERROR}, alpha' = 0.8, span = 0",
-            "above 0.01",
-            partial(error, alpha=0.8, span=0.0),
-            at_least(EPS),
+            id="outside-frequent",
+            kind="tight",
+            statement="Without a component in the span it fails at alpha' = 0.8 as well.",
+            source=f"{FEBRUARY}, read as necessary",
+            statistic=f"{ERROR}, alpha' = 0.8, span = 0",
+            predicted="above 0.01",
+            estimate=partial(error, alpha=0.8, span=0.0),
+            rule=at_least(EPS),
         ),
         prediction(
-            "training-helps",
-            "comparison",
-            "With half in the span the error falls as training goes on.",
-            "seen in prototypes",
-            "CoT error after 4000 steps less that after 1000, alpha' = 0.1, span = 0.5",
-            "below 0",
-            training_helps,
-            at_most(0.0),
+            id="training-helps",
+            kind="comparison",
+            statement="With half in the span the error falls as training goes on.",
+            source="seen in prototypes",
+            statistic="CoT error after 4000 steps less that after 1000, alpha' = 0.1, span = 0.5",
+            predicted="below 0",
+            estimate=training_helps,
+            rule=at_most(0.0),
         ),
         *(
             solved(
@@ -240,14 +218,15 @@ CLAIM = Claim(
         ),
         *(
             prediction(
-                f"trained-{word}",
-                "comparison",
-                f"Trained on patterns with a correlation of {c} attention finds step and pattern all the same.",
-                REVIEWS,
-                "attention on the same step and the same pattern after 1500 steps",
-                "at least 0.9",
-                partial(trained_correlated, c_tr=c),
-                at_least(0.9),
+                id=f"trained-{word}",
+                kind="comparison",
+                statement=f"Trained on patterns with a correlation of {c} attention finds step and pattern all the "
+                f"same.",
+                source=REVIEWS,
+                statistic="attention on the same step and the same pattern after 1500 steps",
+                predicted="at least 0.9",
+                estimate=partial(trained_correlated, c_tr=c),
+                rule=at_least(0.9),
                 of=TRAINING,
             )
             for word, c in (("correlated", 0.3), ("half-correlated", 0.5))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cache, partial
 
 import numpy as np
@@ -12,13 +11,13 @@ import pandas as pd
 from lemmata.cot.answers import ErrorCurve
 from lemmata.cot.experiments import BASE, EPS, SEEDS, SETTING_SEEDS, STATES
 from lemmata.cot.theory import TEST_LENGTH, cot_examples, cot_length
-from lemmata.lab.claim import Claim, Frames, Kind, Prediction
+from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.errors import DataError
 from lemmata.lab.figure import Figure, Panel, Reference, curves
 from lemmata.lab.frames import pick
 from lemmata.lab.grid import Experiment
 from lemmata.lab.needed import needed
-from lemmata.lab.rule import Rule, at_most, within
+from lemmata.lab.rule import at_most, within
 from lemmata.lab.stats import Estimate, coefficient, error_rate_t, geometric_t
 
 PROMPTS = 1024
@@ -132,28 +131,8 @@ def figure(frames: Frames) -> Figure:
     )
 
 
-def prediction(
-    id: str,
-    kind: Kind,
-    statement: str,
-    source: str,
-    statistic: str,
-    shown: str,
-    estimate: Callable[[pd.DataFrame], Estimate],
-    rule: Rule,
-) -> Prediction:
-    """A prediction about the needed length."""
-    return Prediction(
-        id=id,
-        statement=statement,
-        kind=kind,
-        source=source,
-        of=LENGTH,
-        statistic=statistic,
-        predicted=shown,
-        estimate=estimate,
-        rule=rule,
-    )
+# A prediction about the needed length.
+prediction = partial(Prediction, of=LENGTH)
 
 
 BOTH = "Theorem 2, slides (Oct 2024) and slides (Feb 2025)"
@@ -170,16 +149,16 @@ def exponents(law: str) -> list[Prediction]:
     )
     return [
         prediction(
-            f"{id}-{law}",
-            kind,  # pyright: ignore[reportArgumentType]
-            f"The examples needed for error 0.01 grow as {name}^{value}, with {NOISES[law]}."
+            id=f"{id}-{law}",
+            kind=kind,  # pyright: ignore[reportArgumentType]
+            statement=f"The examples needed for error 0.01 grow as {name}^{value}, with {NOISES[law]}."
             if value
             else f"The examples needed for error 0.01 do not depend on {name}, with {NOISES[law]}.",
-            source,
-            f"exponent of the needed length in {name}, beside those in the other two",
-            f"{value}",
-            partial(exponent_in, law=law, axis=axis),
-            within(value, 0.15),
+            source=source,
+            statistic=f"exponent of the needed length in {name}, beside those in the other two",
+            predicted=f"{value}",
+            estimate=partial(exponent_in, law=law, axis=axis),
+            rule=within(value, 0.15),
         )
         for id, axis, name, value, kind, source in stated
     ]
@@ -195,24 +174,24 @@ CLAIM = Claim(
     predictions=(
         *(p for law in NOISES for p in exponents(law)),
         prediction(
-            "oracle",
-            "mechanism",
-            "Under bounded noise the needed length is that of perfect attention.",
-            "Theorem 4; the oracle is derived from it",
-            "needed length divided by the oracle's, geometric mean over 13 conditions",
-            "1",
-            over_oracle,
-            within(1.0, 0.1),
+            id="oracle",
+            kind="mechanism",
+            statement="Under bounded noise the needed length is that of perfect attention.",
+            source="Theorem 4; the oracle is derived from it",
+            statistic="needed length divided by the oracle's, geometric mean over 13 conditions",
+            predicted="1",
+            estimate=over_oracle,
+            rule=within(1.0, 0.1),
         ),
         prediction(
-            "enough",
-            "holds",
-            "Under bounded noise 2 ln(9/eps) (alpha' tau rho)^-2 examples are enough for error eps = 0.01.",
-            "Theorem 2, slides (Feb 2025), with the constant of Hoeffding's inequality",
-            "largest CoT error at that length over the conditions for which it is at most 320",
-            "at most 0.01",
-            error_when_enough,
-            at_most(EPS),
+            id="enough",
+            kind="holds",
+            statement="Under bounded noise 2 ln(9/eps) (alpha' tau rho)^-2 examples are enough for error eps = 0.01.",
+            source="Theorem 2, slides (Feb 2025), with the constant of Hoeffding's inequality",
+            statistic="largest CoT error at that length over the conditions for which it is at most 320",
+            predicted="at most 0.01",
+            estimate=error_when_enough,
+            rule=at_most(EPS),
         ),
     ),
     figure=figure,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -11,11 +10,11 @@ import pandas as pd
 from lemmata.cot.experiments import BASE, LOSS, SEEDS, SETTING_SEEDS, SETTINGS
 from lemmata.cot.probes import StageTimes
 from lemmata.cot.theory import PATTERN_K, PATTERN_M, POSITION_ALPHA, POSITION_K, iterations
-from lemmata.lab.claim import Claim, Frames, Kind, Prediction
+from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Curve, Figure, Mark, Panel, curves, power_law
 from lemmata.lab.frames import grid_by_seed
 from lemmata.lab.grid import ByProfile, Experiment
-from lemmata.lab.rule import Rule, at_least, at_most, within
+from lemmata.lab.rule import at_least, at_most, within
 from lemmata.lab.stats import Estimate, censored_exponent, coefficient, mean_t
 from lemmata.lab.trainee import Value
 
@@ -152,29 +151,8 @@ def figure(frames: Frames) -> Figure:
     )
 
 
-def prediction(
-    id: str,
-    statement: str,
-    of: Experiment,
-    statistic: str,
-    shown: str,
-    estimate: Callable[[pd.DataFrame], Estimate],
-    rule: Rule,
-    kind: Kind = "tight",
-    source: str = "Theorem 1, read stage by stage",
-) -> Prediction:
-    """A prediction of Theorem 1."""
-    return Prediction(
-        id=id,
-        statement=statement,
-        kind=kind,
-        source=source,
-        of=of,
-        statistic=statistic,
-        predicted=shown,
-        estimate=estimate,
-        rule=rule,
-    )
+# A prediction of Theorem 1.
+prediction = partial(Prediction, kind="tight", source="Theorem 1, read stage by stage")
 
 
 CLAIM = Claim(
@@ -186,85 +164,85 @@ CLAIM = Claim(
     cites=("li2025cot",),
     predictions=(
         prediction(
-            "position-alpha",
-            "The position stage takes a number of steps in proportion to alpha^-2.",
-            ALPHA,
-            "exponent of the position stage in alpha",
-            "-2",
-            partial(position_exponent, axis="alpha"),
-            within(POSITION_ALPHA, MARGIN),
+            id="position-alpha",
+            statement="The position stage takes a number of steps in proportion to alpha^-2.",
+            of=ALPHA,
+            statistic="exponent of the position stage in alpha",
+            predicted="-2",
+            estimate=partial(position_exponent, axis="alpha"),
+            rule=within(POSITION_ALPHA, MARGIN),
         ),
         prediction(
-            "position-steps",
-            "The position stage takes a number of steps in proportion to K^3.",
-            STEPS,
-            "exponent of the position stage in K",
-            "3",
-            partial(position_exponent, axis="K"),
-            within(POSITION_K, MARGIN),
+            id="position-steps",
+            statement="The position stage takes a number of steps in proportion to K^3.",
+            of=STEPS,
+            statistic="exponent of the position stage in K",
+            predicted="3",
+            estimate=partial(position_exponent, axis="K"),
+            rule=within(POSITION_K, MARGIN),
         ),
         prediction(
-            "position-patterns",
-            "The position stage does not depend on the number of patterns M.",
-            PATTERNS,
-            "exponent of the position stage in M",
-            "0",
-            partial(position_exponent, axis="M"),
-            within(0.0, MARGIN),
+            id="position-patterns",
+            statement="The position stage does not depend on the number of patterns M.",
+            of=PATTERNS,
+            statistic="exponent of the position stage in M",
+            predicted="0",
+            estimate=partial(position_exponent, axis="M"),
+            rule=within(0.0, MARGIN),
         ),
         prediction(
-            "pattern-patterns",
-            "The pattern stage takes a number of steps in proportion to M.",
-            PATTERNS,
-            "exponent of the pattern stage to loss 0.02 in M",
-            "1",
-            partial(pattern_exponent, axis="M"),
-            within(PATTERN_M, MARGIN),
+            id="pattern-patterns",
+            statement="The pattern stage takes a number of steps in proportion to M.",
+            of=PATTERNS,
+            statistic="exponent of the pattern stage to loss 0.02 in M",
+            predicted="1",
+            estimate=partial(pattern_exponent, axis="M"),
+            rule=within(PATTERN_M, MARGIN),
         ),
         prediction(
-            "pattern-steps",
-            "The pattern stage takes a number of steps in proportion to K.",
-            STEPS,
-            "exponent of the pattern stage to loss 0.02 in K",
-            "1",
-            partial(pattern_exponent, axis="K"),
-            within(PATTERN_K, MARGIN),
+            id="pattern-steps",
+            statement="The pattern stage takes a number of steps in proportion to K.",
+            of=STEPS,
+            statistic="exponent of the pattern stage to loss 0.02 in K",
+            predicted="1",
+            estimate=partial(pattern_exponent, axis="K"),
+            rule=within(PATTERN_K, MARGIN),
         ),
         prediction(
-            "pattern-alpha",
-            "The pattern stage over M K grows with 1/alpha.",
-            ALPHA,
-            "coefficient of 1/alpha in the pattern stage over M K, regressed on 1/alpha and 1/eps",
-            "above 0",
-            partial(stage_coefficient, of="alpha"),
-            at_least(0.0),
+            id="pattern-alpha",
+            statement="The pattern stage over M K grows with 1/alpha.",
+            of=ALPHA,
+            statistic="coefficient of 1/alpha in the pattern stage over M K, regressed on 1/alpha and 1/eps",
+            predicted="above 0",
+            estimate=partial(stage_coefficient, of="alpha"),
+            rule=at_least(0.0),
         ),
         prediction(
-            "pattern-eps",
-            "The pattern stage over M K grows with 1/eps.",
-            ALPHA,
-            "coefficient of 1/eps in the same regression",
-            "above 0",
-            partial(stage_coefficient, of="eps"),
-            at_least(0.0),
+            id="pattern-eps",
+            statement="The pattern stage over M K grows with 1/eps.",
+            of=ALPHA,
+            statistic="coefficient of 1/eps in the same regression",
+            predicted="above 0",
+            estimate=partial(stage_coefficient, of="eps"),
+            rule=at_least(0.0),
         ),
         prediction(
-            "eps-exponent",
-            "The pattern stage grows as 1/eps.",
-            ALPHA,
-            "exponent of the pattern stage in 1/eps at alpha = 0.4, eps from 0.02 to 0.002",
-            "1",
-            eps_exponent,
-            within(1.0, MARGIN),
+            id="eps-exponent",
+            statement="The pattern stage grows as 1/eps.",
+            of=ALPHA,
+            statistic="exponent of the pattern stage in 1/eps at alpha = 0.4, eps from 0.02 to 0.002",
+            predicted="1",
+            estimate=eps_exponent,
+            rule=within(1.0, MARGIN),
         ),
         prediction(
-            "enough",
-            "With the rate's constant taken as 1 at eta = 1, the loss is 0.02 in time at every alpha.",
-            ALPHA,
-            "steps to loss 0.02 over the rate, at the alpha where this is largest",
-            "at most 1",
-            over_bound,
-            at_most(1.0),
+            id="enough",
+            statement="With the rate's constant taken as 1 at eta = 1, the loss is 0.02 in time at every alpha.",
+            of=ALPHA,
+            statistic="steps to loss 0.02 over the rate, at the alpha where this is largest",
+            predicted="at most 1",
+            estimate=over_bound,
+            rule=at_most(1.0),
             kind="holds",
             source="Theorem 1, with a constant chosen here",
         ),

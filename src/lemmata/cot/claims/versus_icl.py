@@ -11,11 +11,11 @@ from lemmata.cot.answers import ErrorCurve
 from lemmata.cot.experiments import BASE, SEEDS, SETTING_SEEDS, SETTINGS, STATES
 from lemmata.cot.published import CONDITION_1, TENS, line
 from lemmata.cot.theory import condition_matrices, cot_error, icl_error, transitions
-from lemmata.lab.claim import Claim, Frames, Kind, Prediction
+from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Mark, Panel, Reference, curves
 from lemmata.lab.frames import by_seed
 from lemmata.lab.grid import Experiment
-from lemmata.lab.rule import Rule, at_least, at_most
+from lemmata.lab.rule import at_least, at_most
 from lemmata.lab.stats import Estimate, error_rate_t, mean_t, paired_t
 
 PROMPTS = 1024
@@ -97,21 +97,8 @@ def figure(frames: Frames) -> Figure:
     )
 
 
-def prediction(
-    id: str, kind: Kind, statement: str, statistic: str, shown: str, estimate: partial[Estimate], rule: Rule
-) -> Prediction:
-    """A prediction of Theorem 3 and its figure."""
-    return Prediction(
-        id=id,
-        statement=statement,
-        kind=kind,
-        source="Theorem 3 and the published figure on Condition 1",
-        of=CURVES,
-        statistic=statistic,
-        predicted=shown,
-        estimate=estimate,
-        rule=rule,
-    )
+# A prediction of Theorem 3 and its figure.
+prediction = partial(Prediction, source="Theorem 3 and the published figure on Condition 1", of=CURVES)
 
 
 LEFT = "error with 100 examples over that with 10"
@@ -125,53 +112,55 @@ CLAIM = Claim(
     cites=("li2025cot",),
     predictions=(
         prediction(
-            "icl-without-wrong",
-            "holds",
-            "Without Condition 1 plain examples are wrong more often than right, even with 100 of them.",
-            "ICL error with 100 examples, without Condition 1",
-            "of order 1, at least 0.5",
-            partial(icl_without),
-            at_least(0.5),
+            id="icl-without-wrong",
+            kind="holds",
+            statement="Without Condition 1 plain examples are wrong more often than right, even with 100 of them.",
+            statistic="ICL error with 100 examples, without Condition 1",
+            predicted="of order 1, at least 0.5",
+            estimate=partial(icl_without),
+            rule=at_least(0.5),
         ),
         prediction(
-            "icl-without-flat",
-            "comparison",
-            "Without Condition 1 the ICL error does not improve from 20 examples to 100; published: it rises by 0.14.",
-            "ICL error with 100 examples less that with 20",
-            "at least 0",
-            partial(icl_change),
-            at_least(0.0),
+            id="icl-without-flat",
+            kind="comparison",
+            statement="Without Condition 1 the ICL error does not improve from 20 examples to 100; published: it "
+            "rises by 0.14.",
+            statistic="ICL error with 100 examples less that with 20",
+            predicted="at least 0",
+            estimate=partial(icl_change),
+            rule=at_least(0.0),
         ),
         prediction(
-            "icl-with-falls",
-            "holds",
-            "With Condition 1 the ICL error falls by half or more from 10 examples to 100; published: to a seventh.",
-            LEFT,
-            "at most 0.5",
-            partial(left, metric="icl_error", split=WITH),
-            at_most(0.5),
+            id="icl-with-falls",
+            kind="holds",
+            statement="With Condition 1 the ICL error falls by half or more from 10 examples to 100; published: to a "
+            "seventh.",
+            statistic=LEFT,
+            predicted="at most 0.5",
+            estimate=partial(left, metric="icl_error", split=WITH),
+            rule=at_most(0.5),
         ),
         *(
             prediction(
-                f"cot-{id}-falls",
-                "holds",
-                f"The CoT error falls by half or more {SPLITS[split]}; published: to a tenth.",
-                LEFT,
-                "at most 0.5",
-                partial(left, metric="cot_error", split=split),
-                at_most(0.5),
+                id=f"cot-{id}-falls",
+                kind="holds",
+                statement=f"The CoT error falls by half or more {SPLITS[split]}; published: to a tenth.",
+                statistic=LEFT,
+                predicted="at most 0.5",
+                estimate=partial(left, metric="cot_error", split=split),
+                rule=at_most(0.5),
             )
             for id, split in (("with", WITH), ("without", WITHOUT))
         ),
         *(
             prediction(
-                f"cot-below-icl-{id}",
-                "comparison",
-                f"The CoT error is below the ICL error {SPLITS[split]}.",
-                "ICL error less CoT error, mean over l = 10 .. 100",
-                "above 0",
-                partial(icl_over_cot, split=split),
-                at_least(0.0),
+                id=f"cot-below-icl-{id}",
+                kind="comparison",
+                statement=f"The CoT error is below the ICL error {SPLITS[split]}.",
+                statistic="ICL error less CoT error, mean over l = 10 .. 100",
+                predicted="above 0",
+                estimate=partial(icl_over_cot, split=split),
+                rule=at_least(0.0),
             )
             for id, split in (("with", WITH), ("without", WITHOUT))
         ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
@@ -12,7 +11,7 @@ from lemmata.icl.published import ATTENTION, W_ALIGNED, W_NORM, line
 from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Panel, curves
 from lemmata.lab.frames import by_seed, pick
-from lemmata.lab.rule import Rule, at_least
+from lemmata.lab.rule import at_least
 from lemmata.lab.stats import Estimate, geometric_t, mean_t
 
 
@@ -64,26 +63,8 @@ def figure(frames: Frames) -> Figure:
     )
 
 
-def mechanism(
-    id: str,
-    statement: str,
-    statistic: str,
-    shown: str,
-    estimate: Callable[[pd.DataFrame], Estimate],
-    rule: Rule,
-) -> Prediction:
-    """A prediction of Proposition 1."""
-    return Prediction(
-        id=id,
-        statement=statement,
-        kind="mechanism",
-        source="Proposition 1",
-        of=ONE_LAYER,
-        statistic=statistic,
-        predicted=shown,
-        estimate=estimate,
-        rule=rule,
-    )
+# A prediction of Proposition 1.
+mechanism = partial(Prediction, kind="mechanism", source="Proposition 1", of=ONE_LAYER)
 
 
 CLAIM = Claim(
@@ -95,32 +76,33 @@ CLAIM = Claim(
     cites=("li2024icl",),
     predictions=(
         mechanism(
-            "mass",
-            "Attention on the query's pattern goes to 1: it ends above 0.95.",
-            "attention mass on the query's pattern after training",
-            "1, at least 0.95",
-            final_mass,
-            at_least(0.95),
+            id="mass",
+            statement="Attention on the query's pattern goes to 1: it ends above 0.95.",
+            statistic="attention mass on the query's pattern after training",
+            predicted="1, at least 0.95",
+            estimate=final_mass,
+            rule=at_least(0.95),
         ),
         *(
             mechanism(
-                f"alignment-{name}",
-                f"{matrix} p_query comes to lie along the query's pattern: at least 0.8 of its norm, as published.",
-                f"part of |{matrix} p_query| along the pattern after training",
-                "at least 0.8",
-                partial(final_alignment, matrix=matrix),
-                at_least(0.8),
+                id=f"alignment-{name}",
+                statement=f"{matrix} p_query comes to lie along the query's pattern: at least 0.8 of its norm, as "
+                f"published.",
+                statistic=f"part of |{matrix} p_query| along the pattern after training",
+                predicted="at least 0.8",
+                estimate=partial(final_alignment, matrix=matrix),
+                rule=at_least(0.8),
             )
             for name, matrix in (("query", "W_Q"), ("key", "W_K"))
         ),
         *(
             mechanism(
-                f"growth-{name}",
-                f"|{matrix} p_query| grows to more than twice its size; published: fourfold.",
-                f"|{matrix} p_query| after training over before",
-                "at least 2",
-                partial(growth, matrix=matrix),
-                at_least(2.0),
+                id=f"growth-{name}",
+                statement=f"|{matrix} p_query| grows to more than twice its size; published: fourfold.",
+                statistic=f"|{matrix} p_query| after training over before",
+                predicted="at least 2",
+                estimate=partial(growth, matrix=matrix),
+                rule=at_least(2.0),
             )
             for name, matrix in (("query", "W_Q"), ("key", "W_K"))
         ),

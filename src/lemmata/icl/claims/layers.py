@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 import pandas as pd
 
@@ -11,7 +11,7 @@ from lemmata.icl.published import LAYERS, line
 from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Panel, curves
 from lemmata.lab.frames import pick
-from lemmata.lab.rule import Rule, at_least, at_most
+from lemmata.lab.rule import at_least, at_most
 from lemmata.lab.stats import Estimate, mean_t
 
 
@@ -80,21 +80,8 @@ def figure(frames: Frames) -> Figure:
     )
 
 
-def mechanism(
-    id: str, statement: str, statistic: str, shown: str, estimate: Callable[[pd.DataFrame], Estimate], rule: Rule
-) -> Prediction:
-    """A prediction about the layers of the small GPT-2."""
-    return Prediction(
-        id=id,
-        statement=statement,
-        kind="mechanism",
-        source="figures on three layers",
-        of=GPT,
-        statistic=statistic,
-        predicted=shown,
-        estimate=estimate,
-        rule=rule,
-    )
+# A prediction about the layers of the small GPT-2.
+mechanism = partial(Prediction, kind="mechanism", source="figures on three layers", of=GPT)
 
 
 CLAIM = Claim(
@@ -106,36 +93,38 @@ CLAIM = Claim(
     cites=("li2024icl", "garg2022"),
     predictions=(
         mechanism(
-            "attention-every",
-            "Attention on the query's pattern grows by 0.2 or more in every layer; published: by 0.33 to 0.45.",
-            "growth of the attention mass in the layer where it grows least",
-            "at least 0.2",
-            least_growth,
-            at_least(0.2),
+            id="attention-every",
+            statement="Attention on the query's pattern grows by 0.2 or more in every layer; published: by 0.33 to "
+            "0.45.",
+            statistic="growth of the attention mass in the layer where it grows least",
+            predicted="at least 0.2",
+            estimate=least_growth,
+            rule=at_least(0.2),
         ),
         mechanism(
-            "attention-some",
-            "In some layer it ends at 0.8 or more; published: 0.88.",
-            "attention mass after training in the layer where it is largest",
-            "at least 0.8",
-            largest_mass,
-            at_least(0.8),
+            id="attention-some",
+            statement="In some layer it ends at 0.8 or more; published: 0.88.",
+            statistic="attention mass after training in the layer where it is largest",
+            predicted="at least 0.8",
+            estimate=largest_mass,
+            rule=at_least(0.8),
         ),
         mechanism(
-            "label-one",
-            "In some layer neurons of opposite effect turn apart: their angles to the label differ by 0.5 or more.",
-            "difference of the mean label angles by effect, in the layer where it is largest (rad)",
-            "at least 0.5",
-            largest_separation,
-            at_least(0.5),
+            id="label-one",
+            statement="In some layer neurons of opposite effect turn apart: their angles to the label differ by 0.5 "
+            "or more.",
+            statistic="difference of the mean label angles by effect, in the layer where it is largest (rad)",
+            predicted="at least 0.5",
+            estimate=largest_separation,
+            rule=at_least(0.5),
         ),
         mechanism(
-            "label-only-one",
-            "In no second layer do they turn apart half as far.",
-            "second largest difference over the largest",
-            "at most 0.5",
-            second_separation,
-            at_most(0.5),
+            id="label-only-one",
+            statement="In no second layer do they turn apart half as far.",
+            statistic="second largest difference over the largest",
+            predicted="at most 0.5",
+            estimate=second_separation,
+            rule=at_most(0.5),
         ),
     ),
     figure=figure,

@@ -12,7 +12,7 @@ from lemmata.icl.published import PRUNING, ROW_NORMS, line
 from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Panel, curves
 from lemmata.lab.frames import by_seed, grid_by_seed, pick
-from lemmata.lab.rule import Rule, at_least, at_most
+from lemmata.lab.rule import at_least, at_most
 from lemmata.lab.stats import Estimate, mean_t, paired_t
 
 # The published curves: alpha' = 0.6 at l = 20, and shares of neurons up to 40 %.
@@ -115,42 +115,22 @@ def figure(frames: Frames) -> Figure:
     )
 
 
-def prediction(
-    id: str,
-    statement: str,
-    kind: str,
-    statistic: str,
-    shown: str,
-    estimate: partial[Estimate],
-    rule: Rule,
-    source: str = "Theorem 3",
-) -> Prediction:
-    """A prediction of Theorem 3 or of its figures."""
-    return Prediction(
-        id=id,
-        statement=statement,
-        kind=kind,  # pyright: ignore[reportArgumentType]
-        source=source,
-        of=NEURONS,
-        statistic=statistic,
-        predicted=shown,
-        estimate=estimate,
-        rule=rule,
-    )
+# A prediction of Theorem 3 or of its figures.
+prediction = partial(Prediction, of=NEURONS, source="Theorem 3")
 
 
 def residual(name: str, source: str, patterns: int) -> Prediction:
     """One of the two stated bounds of the loss once the small rows are gone."""
     bound = patterns**-0.5
     return prediction(
-        f"small-free-{name}",
-        f"Without its small rows the loss is O(eps + {name}^-1/2) = {bound:.2f}.",
-        "holds",
-        "hinge loss after all rows below the gap are pruned",
-        f"at most {bound:.2f}",
-        partial(small_pruned),
-        at_most(bound),
-        source,
+        id=f"small-free-{name}",
+        statement=f"Without its small rows the loss is O(eps + {name}^-1/2) = {bound:.2f}.",
+        kind="holds",
+        statistic="hinge loss after all rows below the gap are pruned",
+        predicted=f"at most {bound:.2f}",
+        estimate=partial(small_pruned),
+        rule=at_most(bound),
+        source=source,
     )
 
 
@@ -163,76 +143,81 @@ CLAIM = Claim(
     cites=("li2024icl",),
     predictions=(
         prediction(
-            "gap",
-            "There is a gap between small and large rows: at most a tenth of the norms lie in its middle third.",
-            "mechanism",
-            "share of row norms in the middle third between small and large",
-            "at most 0.1",
-            partial(over_seeds, metric="between"),
-            at_most(0.1),
-            "Theorem 3; the published bars leave one of them there",
+            id="gap",
+            statement="There is a gap between small and large rows: at most a tenth of the norms lie in its middle "
+            "third.",
+            kind="mechanism",
+            statistic="share of row norms in the middle third between small and large",
+            predicted="at most 0.1",
+            estimate=partial(over_seeds, metric="between"),
+            rule=at_most(0.1),
+            source="Theorem 3; the published bars leave one of them there",
         ),
         residual("M1", "Theorem 3, slides of Apr 2024 and a third party", 6),
         residual("M2", "Theorem 3, slides of Oct 2024", 24),
         prediction(
-            "magnitude-hinge",
-            "Pruning the smallest rows costs less hinge loss than pruning at random.",
-            "comparison",
-            "hinge loss at random less smallest first, mean over 10 to 40 % pruned",
-            "above 0",
-            partial(random_over_magnitude, metric="hinge"),
-            at_least(0.0),
+            id="magnitude-hinge",
+            statement="Pruning the smallest rows costs less hinge loss than pruning at random.",
+            kind="comparison",
+            statistic="hinge loss at random less smallest first, mean over 10 to 40 % pruned",
+            predicted="above 0",
+            estimate=partial(random_over_magnitude, metric="hinge"),
+            rule=at_least(0.0),
         ),
         prediction(
-            "magnitude-error",
-            "Pruning the smallest rows costs less 0-1 error than pruning at random: 0.01 on average, as published.",
-            "comparison",
-            "0-1 error at random less smallest first, mean over 10 to 40 % pruned",
-            "at least 0.005",
-            partial(random_over_magnitude, metric="error"),
-            at_least(0.005),
-            "published figure, which plots 0-1 error",
+            id="magnitude-error",
+            statement="Pruning the smallest rows costs less 0-1 error than pruning at random: 0.01 on average, as "
+            "published.",
+            kind="comparison",
+            statistic="0-1 error at random less smallest first, mean over 10 to 40 % pruned",
+            predicted="at least 0.005",
+            estimate=partial(random_over_magnitude, metric="error"),
+            rule=at_least(0.005),
+            source="published figure, which plots 0-1 error",
         ),
         prediction(
-            "linear-hinge",
-            "Pruning 40 % of the rows, all of them large, costs hinge loss in proportion: at least a tenth of "
+            id="linear-hinge",
+            statement="Pruning 40 % of the rows, all of them large, costs hinge loss in proportion: at least a tenth "
+            "of "
             "the share.",
-            "holds",
-            "hinge loss added by pruning the largest 40 %, per share pruned",
-            "at least 0.1",
-            partial(per_share, metric="hinge", share=0.4),
-            at_least(0.1),
+            kind="holds",
+            statistic="hinge loss added by pruning the largest 40 %, per share pruned",
+            predicted="at least 0.1",
+            estimate=partial(per_share, metric="hinge", share=0.4),
+            rule=at_least(0.1),
         ),
         prediction(
-            "linear-error",
-            "Pruning 40 % of the rows, all of them large, costs 0-1 error in proportion: at least a tenth of the "
+            id="linear-error",
+            statement="Pruning 40 % of the rows, all of them large, costs 0-1 error in proportion: at least a tenth "
+            "of the "
             "share.",
-            "holds",
-            "0-1 error added by pruning the largest 40 %, per share pruned",
-            "at least 0.1",
-            partial(per_share, metric="error", share=0.4),
-            at_least(0.1),
+            kind="holds",
+            statistic="0-1 error added by pruning the largest 40 %, per share pruned",
+            predicted="at least 0.1",
+            estimate=partial(per_share, metric="error", share=0.4),
+            rule=at_least(0.1),
         ),
         prediction(
-            "linear-from-start",
-            "The cost is linear from the first large row on: at 10 % pruned the slope is at least half of that "
+            id="linear-from-start",
+            statement="The cost is linear from the first large row on: at 10 % pruned the slope is at least half of "
+            "that "
             "at 50 %.",
-            "tight",
-            "hinge loss added per share at 10 % pruned, over that at 50 %, largest first",
-            "at least 0.5",
-            partial(relative_growth, metric="hinge", share=0.1),
-            at_least(0.5),
+            kind="tight",
+            statistic="hinge loss added per share at 10 % pruned, over that at 50 %, largest first",
+            predicted="at least 0.5",
+            estimate=partial(relative_growth, metric="hinge", share=0.1),
+            rule=at_least(0.5),
         ),
         *(
             prediction(
-                f"alpha-{metric}",
-                f"A lower alpha' has a higher {name} at every share pruned.",
-                "comparison",
-                f"{name} at alpha' = 0.6 less that at 1, mean over shares up to 40 % (l = 10)",
-                "above 0",
-                partial(ordering, metric=metric),
-                at_least(0.0),
-                "published figure",
+                id=f"alpha-{metric}",
+                statement=f"A lower alpha' has a higher {name} at every share pruned.",
+                kind="comparison",
+                statistic=f"{name} at alpha' = 0.6 less that at 1, mean over shares up to 40 % (l = 10)",
+                predicted="above 0",
+                estimate=partial(ordering, metric=metric),
+                rule=at_least(0.0),
+                source="published figure",
             )
             for metric, name in (("hinge", "hinge loss"), ("error", "0-1 error"))
         ),
