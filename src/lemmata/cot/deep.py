@@ -27,10 +27,9 @@ from torch import Tensor
 from lemmata.cot.data import Prompts
 from lemmata.cot.reasoning import Reasoning
 from lemmata.lab.ensemble import Adam, Params
-from lemmata.lab.errors import ConstantError
 from lemmata.lab.streams import stream
 from lemmata.lab.trainee import constant
-from lemmata.lab.transformer import answer, initial_layers, layer_inputs, query_attention
+from lemmata.lab.transformer import answer, check_heads, initial_layers, layer_inputs, query_attention
 
 __all__ = ["Deep", "forward", "initial", "tokens"]
 
@@ -102,9 +101,7 @@ class Deep(Reasoning):
     def validate(self) -> None:
         """Heads share the width evenly."""
         super().validate()
-        if self.width % self.n_head:
-            fix = "choose a width that the number of heads divides"
-            raise ConstantError(f"a width that n_head = {self.n_head} divides", f"width = {self.width}", fix)
+        check_heads(self.width, self.n_head)
 
     @staticmethod
     def forward(params: Params, prompts: Prompts) -> Tensor:

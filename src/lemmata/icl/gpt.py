@@ -36,7 +36,7 @@ from lemmata.lab.ensemble import Adam, Params, Phase
 from lemmata.lab.errors import ConstantError
 from lemmata.lab.streams import stream
 from lemmata.lab.trainee import constant
-from lemmata.lab.transformer import answer, initial_layers
+from lemmata.lab.transformer import answer, check_heads, initial_layers
 
 __all__ = ["SmallGPT", "forward", "initial", "read_in"]
 
@@ -116,9 +116,7 @@ class SmallGPT(Prompting):
     def validate(self) -> None:
         """Heads share the width evenly."""
         super().validate()
-        if self.width % self.n_head:
-            fix = "choose a width that the number of heads divides"
-            raise ConstantError(f"a width that n_head = {self.n_head} divides", f"width = {self.width}", fix)
+        check_heads(self.width, self.n_head)
 
     @staticmethod
     def forward(params: Params, prompts: Prompts) -> Tensor:

@@ -43,14 +43,28 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lemmata.lab.ensemble import Params
+from lemmata.lab.errors import ConstantError
 
-__all__ = ["answer", "initial_layers", "layer_inputs", "query_attention"]
+__all__ = ["answer", "check_heads", "initial_layers", "layer_inputs", "query_attention"]
 
 # What a layer consists of; each is one tensor for all layers, the layer axis after the member axis.
 ATTENTION = ("gain_A", "shift_A", "W_QKV", "b_QKV", "W_O", "b_O")
 MLP = ("gain_M", "shift_M", "W_fc", "b_fc", "W_proj", "b_proj")
 # The score of a token that is not seen: finite, so that 0 times it is 0 where it is.
 UNSEEN = -1e9
+
+
+def check_heads(width: int, n_head: int) -> None:
+    """Refuse heads that cannot share the width evenly.
+
+    Raises:
+        ConstantError: n_head does not divide the width.
+
+    >>> check_heads(64, 2)
+    """
+    if width % n_head:
+        fix = "choose a width that the number of heads divides"
+        raise ConstantError(f"a width that n_head = {n_head} divides", f"width = {width}", fix)
 
 
 def answer(params: Params, x_EBLD: Tensor, *, log_count_EBL: Tensor | None = None) -> Tensor:
