@@ -107,6 +107,25 @@ def _power_law(noise: float) -> Draw:
     return lambda rng, seeds, value: stats.exponent(ALPHA_P, _times(rng, seeds, value, noise=noise))
 
 
+def _beside(noise: float) -> Draw:
+    """One of three exponents, from a star of conditions: one constant varies at a time."""
+    centre = np.log([0.8, 0.5, 0.8])
+    arms = (np.log([0.3, 0.4, 0.6, 1.0]), np.log([0.4, 0.6, 0.7]), np.log([0.5, 0.6, 0.7]))
+    points_PA = np.array([centre, *(np.where(np.arange(3) == a, x, centre) for a, arm in enumerate(arms) for x in arm)])
+    design_PK = np.column_stack([np.ones(len(points_PA)), points_PA])
+
+    def draw(rng: np.random.Generator, seeds: int, value: float) -> Estimate:
+        exponents_K = np.array([3.0, -1.0, -2.0, value])
+        log_SP = (
+            design_PK @ exponents_K
+            + rng.normal(0.0, noise, (seeds, 1))
+            + rng.normal(0.0, noise, (seeds, len(design_PK)))
+        )
+        return stats.coefficient(design_PK, log_SP, 3)
+
+    return draw
+
+
 def _passage(noise: float, *, last: float = np.inf) -> Draw:
     def draw(rng: np.random.Generator, seeds: int, value: float) -> Estimate:
         lo_SP, hi_SP = _checked(_times(rng, seeds, value, noise=noise), last=last)
@@ -162,6 +181,7 @@ TRUTHS = (
     Truth("ratio of sums", "bootstrap_t", within(1.0, 0.15), 1.0, (0.85, 1.15), _sums, (20,)),
     _exponents("power law, noise 0.1", 0.12, _power_law(0.1), "exponent"),
     _exponents("power law, noise 0.2", 0.15, _power_law(0.2), "exponent"),
+    Truth("one exponent of three, noise 0.1", "coefficient", within(-2.0, 0.15), -2.0, (-2.15, -1.85), _beside(0.1)),
     _exponents("times, noise 0.1", 0.12, _passage(0.1)),
     _exponents("times, noise 0.2", 0.15, _passage(0.2)),
     _exponents("times, noise 0.2, late ones cut off", 0.15, _passage(0.2, last=100)),
