@@ -105,8 +105,17 @@ def stages(frame: pd.DataFrame, axis: str) -> list[Curve]:
     """Both stages along an axis, as measured."""
     measured = curves(frame, "steps_hi", x=axis, label="position stage", where={"stage": "position"})
     x_P, _, hi_SP = pattern(frame, axis, LOSS)
-    long = pd.DataFrame(hi_SP, columns=x_P).melt(ignore_index=False, var_name="at").assign(metric="stage")
-    return measured + curves(long.assign(seed=long.index), "stage", x="at", label="pattern stage", first_group=1)
+    return measured + curves(by_seed_and_point(x_P, hi_SP), "stage", x="at", label="pattern stage", first_group=1)
+
+
+def by_seed_and_point(x_P: np.ndarray, y_SP: np.ndarray) -> pd.DataFrame:
+    """The lengths of the pattern stage as rows "stage" at x."""
+    return (
+        pd.DataFrame(y_SP, columns=x_P)
+        .melt(ignore_index=False, var_name="at")
+        .assign(metric="stage")
+        .reset_index(names="seed")
+    )
 
 
 def figure(frames: Frames) -> Figure:
@@ -119,18 +128,13 @@ def figure(frames: Frames) -> Figure:
 
     alpha = frames[ALPHA.name]
     eps_marks: list[Mark] = []
-    for group, value in enumerate((0.2, 0.4, 0.8)):
-        rows = alpha[np.isclose(alpha["alpha"], value)]
-        if rows.empty:
-            continue
-        by_eps = pd.concat(
-            pd.DataFrame({"seed": range(len(hi_SP)), "at": 1 / eps, "value": hi_SP[:, 0], "metric": "stage"})
-            for eps in BOUNDS
-            for _, _, hi_SP in [pattern(rows, "alpha", eps)]
-        )
-        eps_marks += curves(by_eps, "stage", x="at", label=f"alpha = {value}", first_group=group)
-    first = next(mark for mark in eps_marks if isinstance(mark, Curve))
-    eps_marks.append(power_law("stated: 1", first, 1.0, "prediction"))
+    for group, value in enumerate(sorted(alpha["alpha"].unique())[::2]):
+        rows = alpha[alpha["alpha"] == value]
+        hi_SP = np.concatenate([pattern(rows, "alpha", eps)[2] for eps in BOUNDS], axis=1)
+        long = by_seed_and_point(1 / np.array(BOUNDS), hi_SP)
+        measured = curves(long, "stage", x="at", label=f"alpha = {value}", first_group=group)
+        stated = [] if group else [power_law("stated: 1", measured[0], 1.0, "prediction")]
+        eps_marks += [*measured, *stated]
     return Figure(
         panels=(
             panel(alpha, "alpha", {0: ("stated: -2", POSITION_ALPHA)}),
