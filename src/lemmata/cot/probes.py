@@ -15,7 +15,6 @@ Theorem 4 and figures of Li et al. (ICLR 2025, arXiv 2410.02167).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
@@ -23,11 +22,10 @@ import torch
 from torch import Tensor
 
 from lemmata.cot.data import Prompts, draw, task_set
-from lemmata.cot.reasoning import Reasoning
 from lemmata.lab.ensemble import Snapshot
-from lemmata.lab.measures import FirstPassage, Watched, joined, rows
+from lemmata.lab.measures import FirstPassage, Repeated, Watched, joined, rows
 from lemmata.lab.streams import stream
-from lemmata.lab.trainee import Measure, Row, every_few
+from lemmata.lab.trainee import Measure, Row
 
 __all__ = ["AttentionGroups", "FinalLoss", "InductionScores", "StageTimes", "copying", "group_masses", "probe_prompts"]
 
@@ -75,19 +73,14 @@ def group_masses(attn_ENHBKM: Tensor, prompts: Prompts) -> Tensor:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class AttentionGroups(Measure):
+class AttentionGroups(Repeated):
     """Attention mass on the four groups of columns, every few steps, in every layer and head."""
 
     name: ClassVar[str] = "attention-groups"
 
-    every: int = 10
     l: int = 20
     alpha: float = 0.4
     prompts: int = 512
-
-    def steps(self, config: Reasoning) -> Sequence[int]:
-        """Every few steps from the start on."""
-        return every_few(self.every, config.steps)
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
         """Rows "attention" at x = step, with the coordinates layer and head, counted from 1, and pattern and step."""
@@ -153,7 +146,7 @@ def copying(value_EMC: Tensor) -> Tensor:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class InductionScores(Measure):
+class InductionScores(Repeated):
     """The one-layer network read as an induction head, every few steps.
 
     A column matches where its own x is the query's current pattern, whatever its step: what an induction head attends
@@ -168,10 +161,6 @@ class InductionScores(Measure):
     l: int = 60
     alpha: float = 0.1
     prompts: int = 512
-
-    def steps(self, config: Reasoning) -> Sequence[int]:
-        """Every few steps from the start on."""
-        return every_few(self.every, config.steps)
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
         """Rows "prefix_matching", "step_gate" and "copying" at x = step."""

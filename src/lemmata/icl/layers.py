@@ -17,7 +17,6 @@ Figures on three layers in the slides of Li et al. (ICML 2024, arXiv 2402.15607)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
@@ -29,8 +28,8 @@ from lemmata.icl.gpt import read_in
 from lemmata.icl.probes import same_pattern_mass
 from lemmata.icl.testing import TestSet
 from lemmata.lab.ensemble import Params, Snapshot
-from lemmata.lab.measures import joined, rows
-from lemmata.lab.trainee import Measure, Row, every_few
+from lemmata.lab.measures import Repeated, joined, rows
+from lemmata.lab.trainee import Row
 from lemmata.lab.transformer import layer_inputs, query_attention
 
 __all__ = ["LabelEmbeddings", "LayerAttention", "attended_rows", "layer_mass", "output_effects"]
@@ -81,7 +80,7 @@ def _centred(t: Tensor) -> Tensor:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class LayerAttention(Measure):
+class LayerAttention(Repeated):
     """Attention mass on the query's pattern in every layer, every few steps (published figure A9)."""
 
     name: ClassVar[str] = "layer-attention"
@@ -90,10 +89,6 @@ class LayerAttention(Measure):
     l: int = 20
     alpha: float = 0.8
     prompts: int = 512
-
-    def steps(self, config: Any) -> Sequence[int]:
-        """Every few steps from the start on."""
-        return every_few(self.every, config.steps)
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
         """Rows "attention_same" at x = step, with the coordinate layer, counted from 1."""
@@ -105,7 +100,7 @@ class LayerAttention(Measure):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class LabelEmbeddings(Measure):
+class LabelEmbeddings(Repeated):
     """Norm of the neurons' rows and their angle to the label's direction, by layer and effect (published figure A10).
 
     `quantiles` of the neurons that share layer and effect are taken beside their mean.
@@ -115,10 +110,6 @@ class LabelEmbeddings(Measure):
 
     every: int = 100
     quantiles: tuple[float, ...] = (0.1, 0.9)
-
-    def steps(self, config: Any) -> Sequence[int]:
-        """Every few steps from the start on."""
-        return every_few(self.every, config.steps)
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
         """Rows "label_norm" and "label_angle" at x = step: a row's norm, and its angle to the label in radians.

@@ -25,9 +25,9 @@ from lemmata.icl.prompting import Prompting
 from lemmata.icl.testing import TestSet, check_test
 from lemmata.lab.ensemble import Params, Snapshot
 from lemmata.lab.losses import error, hinge
-from lemmata.lab.measures import joined, rows
+from lemmata.lab.measures import Repeated, joined, rows
 from lemmata.lab.streams import stream
-from lemmata.lab.trainee import Measure, Row, coordinate, every_few
+from lemmata.lab.trainee import Measure, Row, coordinate
 
 __all__ = ["AttentionGrowth", "Neurons", "Pruning", "gap", "row_norms", "same_pattern_mass", "value_rows"]
 
@@ -77,19 +77,14 @@ def gap(norm_M: Tensor) -> tuple[float, int]:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class AttentionGrowth(Measure):
+class AttentionGrowth(Repeated):
     """Attention mass on the query's pattern and the growth of W_Q and W_K, every few steps."""
 
     name: ClassVar[str] = "attention-growth"
 
-    every: int = 10
     l: int = 20
     alpha: float = 0.8
     prompts: int = 512
-
-    def steps(self, config: Any) -> Sequence[int]:
-        """Every few steps from the start on."""
-        return every_few(self.every, config.steps)
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
         """Rows "attention_same", and for W in {W_Q, W_K} "norm" and "aligned", the part along the query's pattern."""

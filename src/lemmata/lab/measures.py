@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, final
 from torch import Tensor
 
 from lemmata.lab.ensemble import Snapshot
-from lemmata.lab.trainee import Measure, Row, Value, every_few
+from lemmata.lab.trainee import Measure, Row, Value
 
-__all__ = ["FirstPassage", "PerMember", "Watched", "joined", "rows"]
+__all__ = ["FirstPassage", "PerMember", "Repeated", "Watched", "joined", "rows"]
 
 PerMember = Tensor | Sequence[float]
 
@@ -49,7 +49,28 @@ class Watched(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FirstPassage(Measure):
+class Repeated(Measure):
+    """What is looked at every few steps, from the start of training to its end."""
+
+    every: int = 10
+
+    @final
+    def steps(self, config: Any) -> Sequence[int]:
+        """The first step, every few from there on, and the last.
+
+        >>> class Config:
+        ...     steps = 10
+        >>> class Look(Repeated):
+        ...     def observe(self, snapshot, memory):
+        ...         return []
+        >>> Look(every=4).steps(Config)
+        [0, 4, 8, 10]
+        """
+        return [*range(0, config.steps, self.every), config.steps]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstPassage(Repeated):
     """The steps at which quantities first fall below their bounds, known to lie in (steps_lo, steps_hi].
 
     A member leaves the ensemble once all have passed; one that never does has steps_hi = infinity. A subclass says
@@ -64,11 +85,6 @@ class FirstPassage(Measure):
 
         `memory` is the subclass's own from step to step.
         """
-
-    @final
-    def steps(self, config: Any) -> Sequence[int]:
-        """Every few steps from the start on."""
-        return every_few(self.every, config.steps)
 
     @final
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:

@@ -27,7 +27,6 @@ __all__ = [
     "Value",
     "constant",
     "coordinate",
-    "every_few",
 ]
 
 Value = bool | int | float | str
@@ -200,15 +199,6 @@ def coordinate(default: float | str | tuple[float, ...] | tuple[str, ...], meani
     An empty sweep is one that the measure does not make, and stays so.
     """
     return field(default=default, metadata={"coordinate": Coordinate(meaning, origin)})
-
-
-def every_few(every: int, steps: int) -> list[int]:
-    """The first step, every few from there on, and the last.
-
-    >>> every_few(4, 10)
-    [0, 4, 8, 10]
-    """
-    return [*range(0, steps, every), steps]
 
 
 @dataclass(frozen=True, kw_only=True)
