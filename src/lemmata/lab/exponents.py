@@ -111,7 +111,8 @@ def coefficient(design_PK: ArrayLike, y_SP: ArrayLike, k: int, *, level: float =
     at all points. A y that is not finite is an objection.
 
     Raises:
-        InputError: a design of other than P rows, or with fewer independent columns than it has.
+        InputError: a design of other than P rows, or y of other than (S, P).
+        DataError: points that do not tell the coefficients apart, as when a sweep has become one point.
 
     >>> design = [[1, 0.0], [1, 1.0], [1, 2.0]]
     >>> e = coefficient(design, [[1.0, 3.0, 5.1], [1.1, 2.9, 5.0]], 1)
@@ -119,10 +120,13 @@ def coefficient(design_PK: ArrayLike, y_SP: ArrayLike, k: int, *, level: float =
     (2.0, 2)
     """
     X_PK, y_SP = np.asarray(design_PK, dtype=float), np.asarray(y_SP, dtype=float)
-    if y_SP.ndim != 2 or X_PK.ndim != 2 or len(X_PK) != y_SP.shape[1] or np.linalg.matrix_rank(X_PK) < X_PK.shape[1]:
+    if y_SP.ndim != 2 or X_PK.ndim != 2 or len(X_PK) != y_SP.shape[1]:
         got = f"a design of shape {X_PK.shape} and y of shape {y_SP.shape}"
-        fix = "give each point a row of the design, and more different points than coefficients"
-        raise InputError("a design (P, K) of full rank and y (S, P)", got, fix)
+        raise InputError("a design (P, K) and y (S, P)", got, "give each point a row of the design")
+    rank = int(np.linalg.matrix_rank(X_PK))
+    if rank < X_PK.shape[1]:
+        fix = "leave what is varied to the claim's own sweeps"
+        raise DataError(f"points that tell {X_PK.shape[1]} coefficients apart", f"such as tell {rank} apart", fix)
     method = "Student t over seeds, of least-squares coefficients"
     lacking = y_SP.size - int(np.isfinite(y_SP).sum())
     if lacking:

@@ -60,11 +60,12 @@ def figure(frames: Frames) -> Figure:
         off = pick(frame, "attention", {"step": "different", "layer": layer})
         summed = off.groupby(["seed", "x", "head"], as_index=False)["value"].sum().assign(metric="off")
         marks += curves(summed, "off", label="other steps, mean over heads", first_group=4)
-        marks.append(line("published", (0.0, steps), LAYERS[layer], 1))
+        if layer in LAYERS:
+            marks.append(line("published", (0.0, steps), LAYERS[layer], 1))
         return Panel(title=f"layer {layer}", x="training step", y="attention", marks=tuple(marks), y_range=(0.0, 1.0))
 
     return Figure(
-        panels=tuple(panel(layer) for layer in LAYERS),
+        panels=tuple(panel(layer) for layer in sorted(frame["layer"].dropna().astype(int).unique().tolist())),
         caption="Attention of the query on columns of its own step whose example starts where it does or elsewhere, "
         "and on columns of other steps, in each layer and head: K = 2, alpha = 0.7, l = 20. Published: the "
         "first and the last value, joined; its iterations are others.",
