@@ -16,9 +16,9 @@ numbers, how often each column occurs, and a network with softmax attention sees
 added to the score of a column. The query's own earlier columns are those of one more example that starts at z_0.
 
 Which tasks and which starts are drawn is a set by name, `TASK_SETS`. "shifts" are f_k(i) = i + s_k mod M with K
-independent uniform shifts: M^K tasks. "permutations" are drawn from `POOL` tasks of K independent uniform permutations,
-which are a function of the member's seed. Under both, every pattern is equally likely in every step. The others break
-that: see `CONTROLS`.
+independent uniform shifts: M^K tasks. "permutations" takes one of `POOL` uniform permutations in each step, which are a
+function of the member's seed, and "one-task" the same permutations always. Under these, every pattern is equally likely
+in every step. The others break that: see `CONTROLS`.
 
 Shapes: E members, B prompts, K steps, M patterns, S = K + 1 points of a path.
 """
@@ -37,12 +37,12 @@ from lemmata.lab.patterns import correlated
 
 __all__ = ["CONTROLS", "COVERS", "POOL", "TASK_SETS", "Prompts", "TaskSet", "draw", "fill", "pattern_rows", "task_set"]
 
-COVERS = ("shifts", "permutations")
+COVERS = ("shifts", "permutations", "one-task")
 # Half of the patterns never occur; half of them are each a tenth as likely as the others, in every step; from the
-# second step on half of the patterns never occur; one single task.
-CONTROLS = ("half", "unequal", "funnel", "one-task")
+# second step on half of the patterns never occur.
+CONTROLS = ("half", "unequal", "funnel")
 TASK_SETS = COVERS + CONTROLS
-# Tasks that "permutations" draws from.
+# Permutations that each step of "permutations" draws from.
 POOL = 1024
 # How likely the query is to start in the rarer half under "unequal".
 RARE = 1 / 11

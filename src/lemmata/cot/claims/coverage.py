@@ -95,7 +95,7 @@ CLAIM = Claim(
     cites=("li2025cot",),
     predictions=(
         covers("shifts", "shifts", "independent index shifts"),
-        covers("permutations", "permutations", "1024 tasks of random permutations"),
+        covers("permutations", "permutations", "random permutations, 1024 in each step"),
         covers("one-task", "one-task", "a single task, whose steps are permutations and so show every pattern equally"),
         lacks("half", "half", "tasks in which half of the patterns never occur"),
         lacks("unequal", "unequal", "samples in which half of the patterns are a tenth as frequent in every step"),
