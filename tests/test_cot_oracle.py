@@ -20,11 +20,15 @@ from lemmata.cot.theory import (
     icl_examples,
     icl_examples_of,
     icl_oracle,
+    outcome_rows,
+    plain_examples,
+    plain_oracle,
+    right_in_the_end,
     step_errors,
     step_matrices,
     transitions,
 )
-from lemmata.cot.theory.mechanism import chain_of
+from lemmata.cot.theory.mechanism import chain, chain_of
 from lemmata.cot.theory.prompts import Sampled
 from lemmata.lab.errors import DataError, InputError
 
@@ -185,6 +189,64 @@ def test_prescribed_demonstrations_are_a_chain_of_one_step(l):
     assert icl_oracle(l, 0.6, 0.5, 0.6) == pytest.approx(cot_error(l, 0.6, matrices).value, abs=1e-12)
 
 
+def products_in_any_order(corrupted):
+    """B for every order of the wrong pieces in both of two steps."""
+    return [A @ C for A, C in product(corrupted, corrupted)]
+
+
+@pytest.mark.parametrize("alpha", [0.4, 0.7, 1.0])
+@pytest.mark.parametrize("l", [1, 2])
+def test_plain_demonstrations_of_an_even_split_are_the_mean_over_the_orders(l, alpha):
+    expected = []
+    for B in products_in_any_order(in_any_order(0.6, (0.3, 0.1))):
+        right = 0.0
+        for z_0 in range(3):
+            for examples, chance in prompts(l, alpha, [B], z_0):
+                tied = answers(examples, 0, z_0, 3)
+                right += chance / 3 * (z_0 in tied) / len(tied)
+        expected.append(1 - right)
+    e = plain_oracle(l, alpha, 0.36, 0.5, K=2, states=3, split="even", trials=90_000)
+    assert_within(e, np.mean(expected))
+
+
+@pytest.mark.parametrize("l", [10, 40, 160])
+def test_trials_of_plain_demonstrations_agree_with_the_exact_error_of_every_order(l):
+    in_every_order = products_in_any_order(in_any_order(0.6, (0.3, 0.1)))
+    expected = np.mean([icl_error(l, 0.7, B, range(3)) for B in in_every_order])
+    assert_within(plain_oracle(l, 0.7, 0.36, 0.5, K=2, states=3, split="even", trials=90_000), expected)
+
+
+def test_outcome_rows_are_those_of_the_products_of_the_tasks_that_the_chain_is_played_in():
+    played = chain(0.8, 0.5, 0.8, K=3, states=10, split="even", trials=50, seed=3)
+    assert isinstance(played, Sampled)
+    A_TSS, B_TSS, C_TSS = played.step_K
+    row_TS = outcome_rows(0.5, 0.8, K=3, states=10, split="even", trials=50, seed=3)
+    np.testing.assert_allclose(row_TS, (A_TSS @ B_TSS @ C_TSS)[:, 0], atol=1e-15)
+    np.testing.assert_allclose((A_TSS @ B_TSS @ C_TSS)[:, 4], np.roll(row_TS, 4, axis=1), atol=1e-15)
+    assert len(np.unique(row_TS.round(12), axis=0)) > 25
+
+
+@pytest.mark.parametrize("l", [0, 1, 7, 30])
+def test_plain_demonstrations_are_exact_where_all_tasks_are_alike(l):
+    exact = icl_oracle(l, 0.6, 0.5, 0.8)
+    for e in (plain_oracle(l, 0.6, 0.5, 0.8), plain_oracle(l, 0.6, 0.5, 0.8, K=1, split="even")):
+        assert (e.lo, e.value, e.hi, e.n, e.method) == (exact, exact, exact, 0, "exact")
+    # No step is wrong, one wrong state, or wrong states that are equally likely.
+    assert plain_oracle(l, 0.6, 1.0, 0.8, split="even").value == icl_oracle(l, 0.6, 1.0, 0.8)
+    for states in (2, 5):
+        rho = 1 - 0.1 / (states - 1) / 0.9
+        task = transitions(step_matrices(0.9**3, rho, 3, states, "even"))
+        e = plain_oracle(l, 0.6, 0.9**3, rho, states=states, split="even")
+        assert e.method == "exact"
+        assert e.value == pytest.approx(icl_error(l, 0.6, task.product, range(states)), abs=1e-9)
+
+
+@pytest.mark.parametrize("rows, labels", [(LEAKY @ MERGING, [0, 1, 0]), ([[0.4, 0.4, 0.2]] * 3, [0, 1, 2])])
+def test_the_error_tends_to_what_is_not_right_in_the_end(rows, labels):
+    limit = 1 - right_in_the_end(rows, labels).mean()
+    assert icl_error(20_000, 0.8, rows, labels) == pytest.approx(limit, abs=1e-3)
+
+
 # Known values and limits
 
 
@@ -272,6 +334,55 @@ def test_demonstrations_without_condition_1_never_suffice():
     assert math.isinf(icl_examples_of(0.25, 1.0, tied, [0, 1])) and icl_examples_of(0.26, 1.0, tied, [0, 1]) < 100
 
 
+@pytest.mark.parametrize("tau, rho, about", [(0.5, 0.8, 38), (0.5, 0.75, 56), (0.7, 0.9, 13)])
+def test_what_an_even_split_needs_without_steps(tau, rho, about):
+    e = plain_examples(0.01, 0.8, tau, rho, split="even")
+    assert e.lo < about < e.hi and e.value == pytest.approx(about, rel=0.05) and e.n == 8000
+    other = plain_examples(0.01, 0.8, tau, rho, split="even", trials=40_000, seed=5)
+    assert e.lo < other.value < e.hi and other.hi - other.lo < 0.6 * (e.hi - e.lo)
+    with_steps = cot_examples(0.01, 0.8, tau, rho, split="even")
+    assert with_steps.hi < e.lo
+
+
+def test_one_wrong_step_needs_without_steps_what_its_constants_say():
+    for e in (plain_examples(0.01, 0.6, 0.5, 0.7), plain_examples(0.01, 0.6, 0.5, 0.7, K=1, split="even")):
+        assert e.lo == e.value == e.hi == icl_examples(0.01, 0.6, 0.5, 0.7) and e.n == 0
+    assert plain_examples(0.01, 0.5, 1.0, 0.5, split="even").value == pytest.approx(math.log2(100))
+
+
+def failing(tau, rho, **trials):
+    """The share of the tasks that fail Condition 1."""
+    row_TS = outcome_rows(tau, rho, K=3, states=10, split="even", **trials)
+    return (row_TS.argmax(1) > 0).mean()
+
+
+def test_tasks_without_condition_1_leave_an_error():
+    # About 1 % fail, so that a target of 1 % may be reached or not.
+    assert 0.006 < failing(0.3, 0.62) < 0.014
+    assert math.isinf(plain_examples(0.004, 0.8, 0.3, 0.62, split="even").lo)
+    e = plain_examples(0.01, 0.8, 0.3, 0.62, split="even")
+    assert 100 < e.lo < math.inf and math.isinf(e.hi)
+    e = plain_examples(0.03, 0.8, 0.3, 0.62, split="even")
+    assert e.lo < e.value < e.hi < math.inf
+    # The error at many examples is that share.
+    far = plain_oracle(50_000, 0.8, 0.3, 0.62, split="even", trials=4000)
+    assert far.value == pytest.approx(failing(0.3, 0.62, trials=4000), abs=0.002)
+    assert math.isfinite(cot_examples(0.01, 0.8, 0.3, 0.62, split="even").hi)
+
+
+def test_an_open_upper_end_is_infinite_and_a_lower_one_beyond_what_is_tried_is_told(monkeypatch):
+    e = plain_examples(0.01, 0.8, 0.5, 0.75, split="even")
+    monkeypatch.setattr("lemmata.cot.theory.examples.LONGEST", math.ceil(e.value) + 1)
+    assert e.hi > math.ceil(e.value) + 1
+    assert plain_examples(0.01, 0.8, 0.5, 0.75, split="even").hi == math.inf
+    monkeypatch.setattr("lemmata.cot.theory.examples.LONGEST", math.floor(e.value) - 1)
+    with pytest.raises(DataError, match="examples"):
+        plain_examples(0.01, 0.8, 0.5, 0.75, split="even")
+    monkeypatch.setattr("lemmata.cot.theory.examples.LONGEST", 200)
+    e = plain_examples(0.01, 0.8, 0.3, 0.62, split="even")
+    assert (e.lo, e.value, e.hi) == (200, math.inf, math.inf)
+
+
 def test_exact_examples_suffice_once_one_is_there():
     assert cot_examples(0.01, 1.0, 1.0, 0.5).value == 1
     assert cot_examples(0.01, 0.5, 1.0, 0.5, split="even").value == pytest.approx(math.log2(100))
@@ -281,6 +392,13 @@ def test_exact_examples_suffice_once_one_is_there():
     "call, said",
     [
         (lambda: cot_examples(0, 0.8, 0.5, 0.8), "no number of examples makes the error 0"),
+        (lambda: cot_examples(math.nan, 0.8, 0.5, 0.8), "no number of examples makes the error 0"),
+        (lambda: plain_examples(math.nan, 0.8, 0.5, 0.8), "a target above 0"),
+        (lambda: plain_examples(1e-3, 0.8, 0.5, 0.8, split="even"), "pass trials=10000 or more"),
+        (lambda: plain_examples(0.01, 1.1, 0.5, 0.8), "alpha in (0, 1]"),
+        (lambda: plain_oracle(1, 0.8, 0.5, 0.5, split="even"), "rho in [0.741, 0.971]"),
+        (lambda: plain_oracle(1, 0.8, 0.5, 0.8, split="even", trials=1), "trials of at least 2"),
+        (lambda: plain_oracle(-1, 0.8, 0.5, 0.8), "l = -1"),
         (lambda: cot_examples(0.9, 0.8, 0.5, 0.8), "below 1 - 1/states = 0.9"),
         (lambda: icl_examples(1e-12, 0.8, 0.5, 0.6), "1e-10"),
         (lambda: cot_examples(1e-3, 0.8, 0.5, 0.8, split="even"), "pass trials=10000 or more"),

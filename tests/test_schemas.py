@@ -21,6 +21,12 @@ CALLS = {
         ["table", "quadratic.floor", "--json", "--seeds-apart"],
     ],
     "list": [["list", "--json"], ["list", "quadratic.floor", "--json"]],
+    "examples": [
+        ["examples", "--json"],
+        ["examples", "--split", "even", "--json"],
+        ["examples", "--split", "even", "--tau", "0.3", "--rho", "0.62", "--json"],
+        ["examples", "--tau", "0.42", "--json"],
+    ],
     "doctor": [["doctor", "--json"], ["doctor", "--store", "none", "--json"]],
     "bench": [["bench", "--rounds", "1", "--json"], ["bench", "icl", "--compile", "--json"]],
 }

@@ -4,6 +4,7 @@
     about.py     list, cite, doctor, bench
     checking.py  plan, check: what is trained
     reading.py    table, show, report, network: what is read from the store
+    examples.py  examples: how many demonstrations a prompt needs (matrices.py reads files, measured.py the store)
     errors.py    how a call ends that cannot succeed
 
 Nothing here imports torch before a verb needs it, so that `--help` is at once.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lemmata.cli import about, checking, reading
+from lemmata.cli import about, checking, examples, reading
 from lemmata.cli.errors import explain
 from lemmata.cli.group import verbs
 from lemmata.cli.output import say
@@ -28,6 +29,7 @@ for _verb in (
     reading.show,
     reading.report,
     reading.network,
+    examples.examples,
     about.cite,
     about.doctor,
     about.bench,

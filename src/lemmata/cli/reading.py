@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lemmata.lab.store import Store
     from lemmata.lab.table import Table
 
-__all__ = ["network", "report", "show", "table"]
+__all__ = ["largest_stored", "network", "report", "show", "table"]
 
 CLAIM = click.argument("claim", metavar="CLAIM")
 
@@ -136,7 +136,7 @@ def report(asked: Asked, names: Sequence[str], output: Path | None, force: bool)
     output = check_output(output or "report.html", endings=(".html",), force=force)
     claims = named(names)
     store = Store(asked.store)
-    found = {claim.id: _largest_stored(asked, claim, store) for claim in claims}
+    found = {claim.id: largest_stored(asked, claim, store) for claim in claims}
     if not any(found.values()):
         fix = " ".join(["run lemmata check", *names, *([f"--{asked.profile}"] if asked.profile else [])])
         raise DataError(f"a claim's measurements in {asked.store}", "none in full", fix)
@@ -183,7 +183,7 @@ def _stored(asked: Asked, claim: Claim) -> Result:
     from lemmata.show.words import command
 
     store = Store(asked.store)
-    found = _largest_stored(asked, claim, store)
+    found = largest_stored(asked, claim, store)
     result = judge(claim, found or asked.options([claim]), store)
     say_damaged(store)
     if not result.frames:
@@ -194,7 +194,7 @@ def _stored(asked: Asked, claim: Claim) -> Result:
     return result
 
 
-def _largest_stored(asked: Asked, claim: Claim, store: Store) -> Options | None:
+def largest_stored(asked: Asked, claim: Claim, store: Store) -> Options | None:
     """The profile asked for, or else the largest, if all cells that its verdicts read are stored."""
     from lemmata.lab.grid import PROFILES
 

@@ -18,13 +18,19 @@ The rooms, from the bottom up:
     matrices     step matrices with prescribed constants
     votes        who wins a vote, exactly
     prompts      an error that is followed while the prompt gets longer, exact or sampled
-    mechanism    perfect attention: a step's answer, and the chain
+    mechanism    perfect attention: a step's answer, the chain, and the vote without steps
     oracle       its errors, with steps (CoT) and without (ICL)
     examples     how many examples it needs
     rates        the scalings of Theorems 1 to 3
 """
 
-from lemmata.cot.theory.examples import cot_examples, cot_examples_of, icl_examples, icl_examples_of
+from lemmata.cot.theory.examples import (
+    cot_examples,
+    cot_examples_of,
+    icl_examples,
+    icl_examples_of,
+    plain_examples,
+)
 from lemmata.cot.theory.matrices import (
     Split,
     check_steps,
@@ -34,7 +40,16 @@ from lemmata.cot.theory.matrices import (
     step_matrices,
     wrong_pieces,
 )
-from lemmata.cot.theory.oracle import cot_error, cot_oracle, icl_error, icl_oracle, step_errors
+from lemmata.cot.theory.mechanism import outcome_rows
+from lemmata.cot.theory.oracle import (
+    cot_error,
+    cot_oracle,
+    icl_error,
+    icl_oracle,
+    plain_oracle,
+    right_in_the_end,
+    step_errors,
+)
 from lemmata.cot.theory.rates import (
     PATTERN_K,
     PATTERN_M,
@@ -75,7 +90,11 @@ __all__ = [
     "icl_oracle",
     "iterations",
     "mean_win",
+    "outcome_rows",
+    "plain_examples",
+    "plain_oracle",
     "rho_range",
+    "right_in_the_end",
     "step_accuracies",
     "step_errors",
     "step_matrices",

@@ -1,7 +1,7 @@
 """How many examples a prompt needs until the idealised mechanism's error is small: the inverse of `oracle`.
 
 The number is where the error's curve crosses the target eps, interpolated in log error between the two whole lengths
-around it, as if the curve fell from there on.
+around it, as if the curve fell from there on. Longer prompts than `LONGEST` are not tried.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lemmata.cot.theory.matrices import Split
-from lemmata.cot.theory.mechanism import TRIALS, chain, chain_of
-from lemmata.cot.theory.oracle import icl_error, icl_oracle
-from lemmata.cot.theory.prompts import Exact, Prompt, check_prompt
-from lemmata.cot.theory.steps import EQUAL, Floats, Ints, labelled, transitions
+from lemmata.cot.theory.mechanism import TRIALS, chain, chain_of, outcome_rows, plain
+from lemmata.cot.theory.oracle import icl_error, icl_oracle, right_in_the_end
+from lemmata.cot.theory.prompts import Exact, Prompt, check_prompt, wilson_mean
+from lemmata.cot.theory.steps import labelled, transitions
 from lemmata.lab.errors import DataError, InputError
 from lemmata.lab.stats import Estimate
 
-__all__ = ["LONGEST", "cot_examples", "cot_examples_of", "icl_examples", "icl_examples_of"]
+__all__ = ["LONGEST", "cot_examples", "cot_examples_of", "icl_examples", "icl_examples_of", "plain_examples"]
 
-# Longer prompts are not tried.
 LONGEST = 100_000
 # Smaller targets are close to what the exact errors are accurate to.
 SMALLEST = 1e-10
 # Trials with an error that a target has to leave, or chance decides where the curve crosses.
 FEWEST_ERRORS = 10
+# The error with ever more examples where every vote is won in the end.
+NOTHING = Estimate(0.0, 0.0, 0.0, 0, (), "exact")
 
 
 def cot_examples(
@@ -44,7 +45,8 @@ def cot_examples(
 ) -> Estimate:
     """Examples until `cot_oracle` is at eps: exact for "one", and with a 95 % interval over trials for "even".
 
-    The ends of the interval are where those of the error's interval cross eps, in the same trials made longer.
+    The ends of the interval are where those of the error's interval cross eps, in the same trials made longer. The
+    upper one is inf where that takes more than 100,000.
 
     Raises:
         InputError: eps outside (0, 1 - 1/states) or too small for the trials, a share outside (0, 1], or constants that
@@ -121,20 +123,55 @@ def icl_examples_of(eps: float, alpha: float, product: ArrayLike, labels: ArrayL
     B_SS, label_S = labelled(product, labels)
     _check_target(eps, len(B_SS))
     check_prompt(0, alpha)
-    if _limit(B_SS, label_S) >= eps:
+    if 1 - right_in_the_end(B_SS, label_S).mean() >= eps:
         return math.inf
     return _needed(Exact(lambda l: icl_error(l, alpha, B_SS, label_S)), eps).value
 
 
-def _limit(B_SS: Floats, label_S: Ints) -> float:
-    """The error of input-output demonstrations without end: 0 from a start whose label is the only largest entry."""
-    largest_SS = np.isclose(B_SS, B_SS.max(1, keepdims=True), rtol=EQUAL, atol=0)
-    right_S = largest_SS[np.arange(len(B_SS)), label_S] / largest_SS.sum(1)
-    return float(1 - right_S.mean())
+def plain_examples(
+    eps: float,
+    alpha: float,
+    tau: float,
+    rho: float,
+    *,
+    K: int = 3,
+    states: int = 10,
+    split: Split = "one",
+    trials: int = TRIALS,
+    seed: int = 0,
+) -> Estimate:
+    """Examples until `plain_oracle` is at eps: what the tasks of `cot_examples` need without intermediate steps.
+
+    Exact for "one", and with a 95 % interval over trials for "even", as in `cot_examples`. In a trial whose task fails
+    Condition 1 the vote is lost in the end. The error tends to the share of these trials, and the number, or the upper
+    end of its interval, is inf where that share, or the upper end of its interval, is not below eps.
+
+    Raises:
+        InputError: eps outside (0, 1 - 1/states) or too small for the trials, a share outside (0, 1], or constants that
+            no step matrices have (see `check_steps`).
+        DataError: more than 100,000 examples.
+
+    Source: as `icl_examples`.
+
+    >>> round(plain_examples(0.01, 0.8, 0.5, 0.8).value, 2)
+    30.61
+    >>> e = plain_examples(0.01, 0.8, 0.5, 0.8, split="even")
+    >>> 34 < e.lo < e.value < e.hi < 44
+    True
+    """
+    _check_target(eps, states)
+    check_prompt(0, alpha)
+    row_TS = outcome_rows(tau, rho, K=K, states=states, split=split, trials=trials, seed=seed)
+    wrong = float(1 - right_in_the_end(row_TS, np.zeros(len(row_TS), dtype=int)).mean())
+    limit = wilson_mean(wrong, len(row_TS), "trials") if len(row_TS) > 1 else NOTHING
+    return _needed(plain(alpha, row_TS, seed=seed), eps, limit)
 
 
-def _needed(prompt: Prompt, eps: float) -> Estimate:
-    """Where the error of the prompt, and the ends of its interval, cross eps when it is made longer."""
+def _needed(prompt: Prompt, eps: float, limit: Estimate = NOTHING) -> Estimate:
+    """Where the error of the prompt, and the ends of its interval, cross eps when it is made longer.
+
+    limit: what the error tends to. An end that tends to no less than eps is inf, as is an upper one beyond LONGEST.
+    """
     trials, method = prompt.error.n, prompt.error.method
     if trials and eps * trials < FEWEST_ERRORS:
         fix = f"pass trials={math.ceil(FEWEST_ERRORS / eps)} or more, or a larger target"
@@ -142,7 +179,13 @@ def _needed(prompt: Prompt, eps: float) -> Estimate:
     found = []
     # The lower end crosses first, the upper one last: each search goes on from where the last one has come to.
     for end in ("lo", "value", "hi"):
-        prompt, number = _crossing(prompt, eps, lambda p, end=end: getattr(p.error, end))
+        number = math.inf
+        if getattr(limit, end) < eps:
+            prompt, number = _crossing(prompt, eps, lambda p, end=end: getattr(p.error, end))
+            if number == math.inf and end != "hi":
+                if limit.value < eps:
+                    raise _too_long(eps)
+                number = float(LONGEST)  # the number itself is inf, and its lower end greater than this
         found.append(number)
     lo, value, hi = found
     return Estimate(value, lo, hi, trials, (), method)
@@ -151,13 +194,13 @@ def _needed(prompt: Prompt, eps: float) -> Estimate:
 def _crossing(above: Prompt, eps: float, error: Callable[[Prompt], float]) -> tuple[Prompt, float]:
     """The longest prompt found with an error above eps, and the number of examples at which it is eps.
 
-    `above` starts above eps. It grows in steps that double until the next one, `below`, is not above eps; these are
-    halved again until `below` has one example more.
+    The number is inf where it is more than LONGEST. `above` starts above eps. It grows in steps that double until the
+    next one, `below`, is not above eps; these are halved again until `below` has one example more.
     """
     step, below = 1, above.longer(1)
     while error(below) > eps:
         if below.l > LONGEST:
-            raise _too_long(eps)
+            return above, math.inf
         above, step = below, 2 * step
         below = above.longer(step)
     while step > 1:
@@ -168,7 +211,7 @@ def _crossing(above: Prompt, eps: float, error: Callable[[Prompt], float]) -> tu
         else:
             below = middle
     if below.l > LONGEST:
-        raise _too_long(eps)
+        return above, math.inf
     if error(below) == 0:  # no logarithm to interpolate in
         return above, float(below.l)
     fall = math.log(error(above)) - math.log(error(below))
@@ -177,7 +220,7 @@ def _crossing(above: Prompt, eps: float, error: Callable[[Prompt], float]) -> tu
 
 def _check_target(eps: float, states: int) -> None:
     """Refuse what a prompt without examples reaches, and what none does."""
-    if eps <= 0:
+    if not eps > 0:
         fix = "no number of examples makes the error 0: choose a small target, as 0.01"
         raise InputError("a target above 0", f"{eps:g}", fix)
     if eps >= 1 - 1 / states:

@@ -19,6 +19,7 @@ __all__ = [
     "Split",
     "check_steps",
     "circulant",
+    "circulants",
     "condition_matrices",
     "rho_range",
     "step_accuracies",
@@ -158,8 +159,17 @@ def circulant(p: float, pieces: Floats, states: int) -> Floats:
     """
     row_S = np.zeros(states)
     row_S[0], row_S[1 : 1 + len(pieces)] = p, pieces
-    every_S = np.arange(states)
-    return row_S[(every_S - every_S[:, None]) % states]
+    return circulants(row_S)
+
+
+def circulants(row_TS: Floats) -> Floats:
+    """The matrices, (..., S, S), whose row i is the given one, (..., S), moved on by i states.
+
+    >>> circulants(np.array([[0.5, 0.3, 0.2], [0.6, 0.0, 0.4]]))[:, 1].tolist()
+    [[0.2, 0.5, 0.3], [0.4, 0.6, 0.0]]
+    """
+    every_S = np.arange(row_TS.shape[-1])
+    return row_TS[..., (every_S - every_S[:, None]) % len(every_S)]
 
 
 def condition_matrices(satisfied: bool, states: int = 10) -> tuple[Floats, ...]:

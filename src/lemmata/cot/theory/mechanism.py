@@ -8,6 +8,10 @@ How many columns vote in a step is binomial, so one answer is exact, and so is a
 permutations. With more of them, the examples that lost one vote take part in the next in numbers that depend on all
 that happened before; the mechanism is then played in trials.
 
+Without intermediate steps there is one vote, by the rows of B. Where prescribed constants leave open which wrong states
+a step errs towards, B differs from task to task; every trial is then a task of its own, and the chain and the plain
+vote of trial t are of the same one.
+
 Letters: S states, K steps, T trials, W wrong states of a step; steps are counted from 0 in this room.
 """
 
@@ -19,14 +23,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lemmata.cot.theory.matrices import Split, check_steps, circulant, step_accuracies, wrong_pieces
+from lemmata.cot.theory.matrices import Split, check_steps, circulant, circulants, step_accuracies, wrong_pieces
 from lemmata.cot.theory.prompts import Exact, Prompt, sampled, start_law
-from lemmata.cot.theory.steps import Floats, Transitions, transitions
+from lemmata.cot.theory.steps import EQUAL, Floats, Transitions, transitions
 from lemmata.cot.theory.votes import TINY, mean_win, top_count, win
 from lemmata.lab.errors import InputError
 from lemmata.lab.streams import stream
 
-__all__ = ["TRIALS", "chain", "chain_of", "first_right", "right_answer"]
+__all__ = ["TRIALS", "chain", "chain_of", "first_right", "outcome_rows", "plain", "right_answer"]
 
 # Trials where there is no formula: an error of 0.01 is then known to a fifth of itself.
 TRIALS = 8000
@@ -75,7 +79,7 @@ def chain_of(alpha: float, matrices: Sequence[ArrayLike], *, trials: int, seed: 
     corrupted = [k for k, A_SS in enumerate(tr.steps) if not _is_permutation(A_SS)]
     if len(corrupted) > 1:
         # Equally many trials from every start, up to one.
-        start_T = np.arange(_at_least_one(trials)) % len(tr.path)
+        start_T = np.arange(_at_least(1, trials)) % len(tr.path)
         return sampled(alpha, tr.steps, tr.path[start_T], seed=seed)
     # Where no step is corrupted, the formula holds with any one in the part.
     return Exact(partial(_one_corrupted, alpha=alpha, tr=tr, k=corrupted[0] if corrupted else 0))
@@ -90,18 +94,71 @@ def chain(alpha: float, tau: float, rho: float, *, K: int, states: int, split: S
     >>> 0 < chain(0.8, 0.5, 0.8, K=3, states=10, split="even", trials=1000, seed=0).longer(10).error.value < 0.2
     True
     """
+    row_S = _corrupted_row(tau, rho, K, states, split)
+    if _at_most_one_errs(row_S, K, split):
+        return Exact(partial(_one_anywhere, alpha=alpha, row_S=row_S, K=K))
+    row_TKS = _drawn_rows(row_S, K, _at_least(1, trials), seed)
+    step_K = [circulants(row_TKS[:, k]) for k in range(K)]
+    return sampled(alpha, step_K, np.zeros((len(row_TKS), K + 1), dtype=int), seed=seed)
+
+
+def plain(alpha: float, row_TS: Floats, *, seed: int) -> Prompt:
+    """A prompt without examples whose error is that of one vote by the rows of B, as `outcome_rows` has them, (T, S).
+
+    >>> round(plain(1.0, np.array([[0.5, 0.3, 0.2]]), seed=0).longer(1).error.value, 6)  # the only example decides
+    0.5
+    """
+    if len(row_TS) == 1:
+        B_SS = circulants(row_TS[0])
+        return Exact(lambda l: 1 - first_right(l, alpha, B_SS, 0, 0))
+    return sampled(alpha, [circulants(row_TS)], np.zeros((len(row_TS), 2), dtype=int), seed=seed)
+
+
+def outcome_rows(
+    tau: float, rho: float, *, K: int, states: int, split: Split, trials: int = TRIALS, seed: int = 0
+) -> Floats:
+    """What all steps do together, for prescribed constants: a row of B for every task, (T, S), the true outcome first.
+
+    The other rows of its B are the same, moved on. One task, T = 1, where the constants leave a single one but for the
+    names of the states: at most one step errs, or its wrong states are equally likely. Otherwise the tasks of `trials`
+    trials, in each of which the wrong pieces of a step are at offsets from the correct state in an order of their own.
+
+    Raises:
+        InputError: fewer than 2 trials, or constants that no step matrices have (see `check_steps`).
+
+    Two steps err with 0.3 to one state and 0.1 to the other: the same way round, or the one against the other.
+
+    >>> row_TS = outcome_rows(0.36, 0.5, K=2, states=3, split="even", trials=100)
+    >>> np.unique(row_TS.round(2), axis=0).tolist()
+    [[0.42, 0.21, 0.37], [0.42, 0.37, 0.21], [0.46, 0.27, 0.27]]
+    """
+    row_S = _corrupted_row(tau, rho, K, states, split)
+    if _at_most_one_errs(row_S, K, split):
+        return row_S[None]
+    in_any_order_the_same = np.ptp(row_S[1:]) <= EQUAL * row_S[0]
+    # A single trial would pass for the only task there is.
+    row_TKS = np.tile(row_S, (1, K, 1)) if in_any_order_the_same else _drawn_rows(row_S, K, _at_least(2, trials), seed)
+    outcome_TS = row_TKS[:, 0]
+    for k in range(1, K):
+        outcome_TS = np.einsum("ti,tij->tj", outcome_TS, circulants(row_TKS[:, k]))
+    return outcome_TS
+
+
+def _corrupted_row(tau: float, rho: float, K: int, states: int, split: Split) -> Floats:
+    """The row of a step that errs, (S,), correct state first."""
     check_steps(tau, rho, K, states, split)
     p = step_accuracies(tau, K, split)[-1]
-    row_S = circulant(p, wrong_pieces(p, rho, states), states)[0]
-    if split == "one" or K == 1 or p == 1:
-        return Exact(partial(_one_anywhere, alpha=alpha, row_S=row_S, K=K))
-    # In every trial the wrong pieces of a step are at offsets from the correct state in an order of their own.
-    trials = _at_least_one(trials)
+    return circulant(p, wrong_pieces(p, rho, states), states)[0]
+
+
+def _at_most_one_errs(row_S: Floats, K: int, split: Split) -> bool:
+    return split == "one" or K == 1 or row_S[0] == 1
+
+
+def _drawn_rows(row_S: Floats, K: int, trials: int, seed: int) -> Floats:
+    """The rows of K steps that err, (T, K, S): each has the wrong pieces in an order of its own."""
     wrong_TKW = stream("cot.theory", seed, "offsets").permuted(np.tile(row_S[1:], (trials, K, 1)), axis=2)
-    row_TKS = np.insert(wrong_TKW, 0, p, axis=2)
-    offset_SS = (np.arange(states) - np.arange(states)[:, None]) % states
-    step_K = [row_TKS[:, k, offset_SS] for k in range(K)]
-    return sampled(alpha, step_K, np.zeros((trials, K + 1), dtype=int), seed=seed)
+    return np.insert(wrong_TKW, 0, row_S[0], axis=2)
 
 
 def _one_corrupted(l: int, *, alpha: float, tr: Transitions, k: int) -> float:
@@ -149,7 +206,7 @@ def _is_permutation(A_SS: Floats) -> bool:
     return bool(((A_SS == 0) | (A_SS == 1)).all() and (A_SS.sum(0) == 1).all())
 
 
-def _at_least_one(trials: int) -> int:
-    if trials < 1:
-        raise InputError("a number of trials of at least 1", str(trials), "leave it out, or pass 1000 or more")
+def _at_least(fewest: int, trials: int) -> int:
+    if trials < fewest:
+        raise InputError(f"a number of trials of at least {fewest}", str(trials), "leave it out, or pass 1000 or more")
     return trials

@@ -5,7 +5,9 @@ Markov chain A_1 .. A_K. No parameter is fitted. Three errors, averaged over a u
 
     teacher-forced    `step_errors`              step k is asked at the correct state z_{k-1}
     chain-of-thought  `cot_error`, `cot_oracle`  step k is asked at the answer v_{k-1}; the share of v_k != z_k
-    input-output      `icl_error`, `icl_oracle`  examples show a start and its outcome only: one step with the matrix B
+    input-output      `icl_error`, `icl_oracle`  examples show a start and its outcome only: one step with the matrix B,
+                      `plain_oracle`             which is given, or has prescribed tau_o and rho_o, or
+                                                 is that of steps with prescribed tau and rho
 """
 
 from __future__ import annotations
@@ -16,13 +18,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lemmata.cot.theory.matrices import Split, circulant, wrong_pieces
-from lemmata.cot.theory.mechanism import TRIALS, chain, chain_of, first_right, right_answer
+from lemmata.cot.theory.mechanism import TRIALS, chain, chain_of, first_right, outcome_rows, plain, right_answer
 from lemmata.cot.theory.prompts import check_prompt, start_law
-from lemmata.cot.theory.steps import Floats, Transitions, labelled, transitions
+from lemmata.cot.theory.steps import EQUAL, Floats, Transitions, labelled, transitions
 from lemmata.lab.errors import InputError
 from lemmata.lab.stats import Estimate
 
-__all__ = ["cot_error", "cot_oracle", "icl_error", "icl_oracle", "step_errors"]
+__all__ = [
+    "cot_error",
+    "cot_oracle",
+    "icl_error",
+    "icl_oracle",
+    "plain_oracle",
+    "right_in_the_end",
+    "step_errors",
+]
 
 
 def step_errors(l: int, alpha: float, matrices: Sequence[ArrayLike], start: int | None = None) -> Floats:
@@ -149,6 +159,58 @@ def icl_oracle(l: int, alpha: float, tau_o: float, rho_o: float, *, states: int 
     """
     check_prompt(l, alpha)
     return 1 - first_right(l, alpha, circulant(tau_o, wrong_pieces(tau_o, rho_o, states), states), 0, 0)
+
+
+def plain_oracle(
+    l: int,
+    alpha: float,
+    tau: float,
+    rho: float,
+    *,
+    K: int = 3,
+    states: int = 10,
+    split: Split = "one",
+    trials: int = TRIALS,
+    seed: int = 0,
+) -> Estimate:
+    """Error of input-output demonstrations of the tasks of `cot_oracle`: what these need without intermediate steps.
+
+    Under "one" all rows of B are those of the step that errs, tau_o = tau, rho_o = rho, and the result is exact. Under
+    "even" B depends on where the steps err: if all towards the same wrong states, the errors add up in one wrong
+    outcome, and Condition 1 may fail. The result is then the mean over `trials` trials with a 95 % interval, each trial
+    a task of its own, the same as that of `cot_oracle` (see `outcome_rows`).
+
+    Raises:
+        InputError: a negative length, a share outside (0, 1], fewer than 2 trials, or constants that no step matrices
+            have (see `check_steps`).
+
+    Source: as `icl_error`.
+
+    >>> [round(plain_oracle(l, 0.8, 0.5, 0.8).value, 4) for l in (0, 10, 20)]
+    [0.9, 0.1649, 0.0422]
+    >>> e = plain_oracle(20, 0.8, 0.5, 0.8, split="even")
+    >>> 0.05 < e.lo < e.hi < 0.07, e.method
+    (True, '8000 trials of the mechanism, Wilson')
+    """
+    check_prompt(l, alpha)
+    row_TS = outcome_rows(tau, rho, K=K, states=states, split=split, trials=trials, seed=seed)
+    return plain(alpha, row_TS, seed=seed).longer(int(l)).error
+
+
+def right_in_the_end(row_RS: ArrayLike, label_R: ArrayLike) -> Floats:
+    """How often input-output demonstrations without end elect the true label, (R,), by these rows of B, (R, S).
+
+    1 where the true label is the only largest entry of its row, as Condition 1 demands, 1/n where n entries tie with
+    it, and 0 where another one is larger.
+
+    Source: as `icl_error`.
+
+    >>> right_in_the_end([[0.56, 0.44], [0.64, 0.36], [0.5, 0.5]], [1, 0, 0]).tolist()
+    [0.0, 1.0, 0.5]
+    """
+    B_RS, labels = np.asarray(row_RS), np.asarray(label_R)
+    largest_RS = np.isclose(B_RS, B_RS.max(1, keepdims=True), rtol=EQUAL, atol=0)
+    return largest_RS[np.arange(len(B_RS)), labels] / largest_RS.sum(1)
 
 
 def _forced(l: int, alpha: float, tr: Transitions, z_0: int) -> Floats:

@@ -22,7 +22,7 @@ from lemmata.lab.errors import InputError
 from lemmata.lab.stats import Estimate
 from lemmata.lab.streams import stream
 
-__all__ = ["Exact", "Prompt", "Sampled", "check_prompt", "sampled", "start_law"]
+__all__ = ["Exact", "Prompt", "Sampled", "check_prompt", "sampled", "start_law", "wilson_mean"]
 
 
 @final
@@ -84,7 +84,7 @@ class Sampled:
             votes_TS = np.where(same_TS.any(1, keepdims=True), same_TS, votes_TSS.sum(1))
             state_T = (votes_TS + self.draw_TKS[:, k]).argmax(1)
             wrong_T += state_T != self.path_TP[:, k + 1]
-        return _wilson(float(wrong_T.mean()) / K, T, method)
+        return wilson_mean(float(wrong_T.mean()) / K, T, method)
 
     def longer(self, examples: int) -> Self:
         """The prompts with so many new examples, drawn as counts along A_1 .. A_K."""
@@ -138,8 +138,13 @@ def check_prompt(l: int, alpha: float) -> None:
         raise InputError("l >= 0 and alpha in (0, 1]", f"l = {l}, alpha = {alpha:g}", "choose them in these ranges")
 
 
-def _wilson(mean: float, trials: int, method: str) -> Estimate:
-    """Wilson's 95 % interval of a mean of numbers in [0, 1]."""
+def wilson_mean(mean: float, trials: int, method: str) -> Estimate:
+    """The mean over trials of numbers in [0, 1], with Wilson's 95 % interval for as many coins.
+
+    >>> e = wilson_mean(0.01, 8000, "trials")
+    >>> round(e.lo, 4), round(e.hi, 4)
+    (0.008, 0.0124)
+    """
     z2 = ndtri(0.975) ** 2 / trials
     centre = (mean + z2 / 2) / (1 + z2)
     half = np.sqrt(z2 * (mean * (1 - mean) + z2 / 4)) / (1 + z2)
