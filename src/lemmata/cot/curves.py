@@ -32,7 +32,7 @@ def least_difference(rows: pd.DataFrame, axis: str, centre: Mapping[str, float])
     for other, value in centre.items():
         if other != axis:
             rows = rows[np.isclose(rows[other], value)]
-    table = rows[rows["x"].isin(LENGTHS)].pivot_table(index="seed", columns=axis, values="value")
+    table = rows[rows["x"].isin(LENGTHS)].groupby(["seed", axis])["value"].mean().unstack(axis)
     if len(table.columns) < 2:
         raise DataError(f"curves at several {axis}", f"{len(table.columns)}", f"leave {axis} to the claim's own sweep")
     return mean_t((table.to_numpy()[:, :-1] - table.to_numpy()[:, 1:]).min(1))
@@ -46,7 +46,8 @@ def level(rows: pd.DataFrame, published: Mapping[float, tuple[float, ...]], prom
     Raises:
         DataError: no curve at a published alpha'.
     """
-    table = rows[rows["x"].isin(SEEN)].pivot_table(index="seed", columns=["alpha_test", "x"], values="value")
+    axes = ["alpha_test", "x"]
+    table = rows[rows["x"].isin(SEEN)].groupby(["seed", *axes])["value"].mean().unstack(axes)
     known = [(alpha, x) for alpha, x in table.columns if alpha in published]
     if not known:
         raise DataError("a curve at a published alpha'", "none", "leave alpha_test to the claim's own sweep")

@@ -27,7 +27,7 @@ def needed_between(
     >>> needed_between(rows, "l_tr", "alpha", 0.05)
     (array([0.4]), array([[4.]]), array([[8.]]))
     """
-    table = rows.pivot_table(index=["seed", by], columns=size, values="value")
+    table = _curves(rows, [by], size)
     if len(table.columns) < 2:
         raise DataError(f"sizes {size} to compare", "one", f"leave {size} to the claim's own sweep")
     ends = {
@@ -60,7 +60,7 @@ def needed(
     0      6.0
     """
     by = [by] if isinstance(by, str) else list(by)
-    table = rows.pivot_table(index=["seed", *by], columns=size, values="value")
+    table = _curves(rows, by, size)
     sizes = table.columns.to_numpy(float)
     scale, back = (np.log, np.exp) if log_size else (np.asarray, float)
 
@@ -73,3 +73,8 @@ def needed(
         return float(back(np.interp(-np.log(threshold), -log_y[[i - 1, i]], scale(sizes[[i - 1, i]]))))
 
     return table.apply(lambda row: first(row.to_numpy(float)), axis=1).unstack(by)
+
+
+def _curves(rows: pd.DataFrame, by: Sequence[str], size: str) -> pd.DataFrame:
+    """A row a seed and value of `by`, a column a size; a pivot table would leave out what diverged."""
+    return rows.groupby(["seed", *by, size])["value"].mean().unstack(size)

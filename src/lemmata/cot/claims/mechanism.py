@@ -41,7 +41,7 @@ DYNAMICS_OF = Experiment(
 def course(frame: pd.DataFrame, pattern: str, step: str) -> pd.DataFrame:
     """The attention on one group of columns: a row a seed, a column a training step."""
     rows = pick(frame, "attention", {"pattern": pattern, "step": step})
-    return rows.pivot_table(index="seed", columns="x", values="value")
+    return rows.groupby(["seed", "x"])["value"].mean().unstack("x")
 
 
 def found_at_end(frame: pd.DataFrame) -> Estimate:

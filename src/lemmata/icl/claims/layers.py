@@ -19,7 +19,7 @@ def by_layer(frame: pd.DataFrame, metric: str, step: str, where: dict[str, objec
     """A metric at the first or the last step, a row a seed and a column a layer."""
     rows = pick(frame, metric, where)
     at = rows["steps"] if step == "last" else 0
-    return rows[rows["x"] == at].pivot_table(index="seed", columns="layer", values="value")
+    return rows[rows["x"] == at].groupby(["seed", "layer"])["value"].mean().unstack("layer")
 
 
 def least_growth(frame: pd.DataFrame) -> Estimate:
