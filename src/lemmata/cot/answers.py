@@ -29,6 +29,7 @@ from torch import Tensor
 from lemmata.cot.network import OneLayer, query_key
 from lemmata.cot.testing import TestPrompts, TestSet, slices
 from lemmata.lab.ensemble import Params, Snapshot
+from lemmata.lab.errors import InputError
 from lemmata.lab.trainee import Measure, Row, coordinate
 
 __all__ = ["ErrorCurve", "Reader", "answers", "errors"]
@@ -160,6 +161,7 @@ def errors(
 
     Raises:
         ConstantError: a test set that cannot be drawn for these networks.
+        InputError: lengths that do not rise, or test sets with different numbers of states.
 
     >>> from lemmata import cot
     >>> net = cot.OneLayer(steps=500).train(seeds=[0])
@@ -167,14 +169,20 @@ def errors(
     >>> bool(error_N[0] > 0.8 and error_N[2] < 0.1)
     True
     """
+    if not lengths or lengths[0] < 0 or any(a >= b for a, b in itertools.pairwise(lengths)):
+        raise InputError("lengths that rise from 0 or more", f"{list(lengths)}", "sort them, and drop repeated ones")
+    if len({test.states for test in tests}) != 1:
+        got = f"{len(tests)} with {len({test.states for test in tests})} numbers of states"
+        raise InputError("test sets with one number of states", got, "ask for those with other states on their own")
     error_ETN = torch.zeros(len(snapshot.seeds), len(tests), len(lengths), dtype=torch.float64)
     for e, (config, seed) in enumerate(zip(snapshot.configs, snapshot.seeds, strict=True)):
         for test in tests:
             test.check(config)
         patterns = [test.patterns(config, seed) for test in tests]
         with torch.no_grad():
-            reader = Reader.of(config, {name: p[e] for name, p in snapshot.params.items()})
-            for numbers in slices(config, seed, prompts=prompts, l=max(lengths), states=tests[0].states):
+            # Test prompts are drawn and answered where NumPy is, whatever the network was trained on.
+            reader = Reader.of(config, {name: p[e].cpu() for name, p in snapshot.params.items()})
+            for numbers in slices(config, seed, prompts=prompts, l=max(1, *lengths), states=tests[0].states):
                 for t, test in enumerate(tests):
                     drawn = test.prompts(numbers, patterns[t])
                     answer_BNK = answers(reader, drawn, lengths, steps=steps)

@@ -134,14 +134,18 @@ class StageTimes(FirstPassage):
 def copying(value_EMC: Tensor) -> Tensor:
     """How far W_V copies what it attends to (E,): 1 if all eigenvalues of its block from y to the output are positive.
 
-    Their sum over the sum of their absolute values, as of Elhage et al., A Mathematical Framework, 2021.
+    Their sum over the sum of their absolute values, nan where a member diverged (Elhage et al., A Mathematical
+    Framework, 2021).
 
     >>> copying(torch.eye(15)[None, 6:12]).tolist()
     [1.0]
     """
     M = value_EMC.shape[1]
-    eigenvalue_EM = torch.linalg.eigvals(value_EMC[..., M : 2 * M])
-    return eigenvalue_EM.real.sum(-1) / eigenvalue_EM.abs().sum(-1)
+    block_EMM = value_EMC[..., M : 2 * M]
+    # LAPACK ends the process on numbers that are none.
+    eigenvalue_EM = torch.linalg.eigvals(block_EMM.nan_to_num(0.0, 0.0, 0.0))
+    copied_E = eigenvalue_EM.real.sum(-1) / eigenvalue_EM.abs().sum(-1)
+    return copied_E.where(block_EMM.isfinite().all(-1).all(-1), torch.nan)
 
 
 @final
@@ -151,8 +155,8 @@ class InductionScores(Repeated):
 
     A column matches where its own x is the query's current pattern, whatever its step: what an induction head attends
     to. "prefix_matching" is the attention on all such columns. "step_gate" is how much more an average such column gets
-    where it is of the query's step than where it is not: 1 for an induction head, which knows no steps. "copying": see
-    `copying`.
+    where it is of the query's step than where it is not: about 1 for an induction head, which knows no steps. For
+    "copying" see `copying`.
     """
 
     name: ClassVar[str] = "induction-scores"

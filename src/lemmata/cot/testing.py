@@ -12,9 +12,9 @@ With intermediate steps (CoT) the network answers step by step: v_k, without noi
 (v_{k-1}; v_k) one more column. The error is that of its K answers, on average. Without (ICL) an example is the column
 (x_i; y_{i,K}) and K - 1 columns of zeros, all with their codes; the error is that of the one answer.
 
-Test prompts are a function of the seed and of the numbers of states, steps and examples. Everything else (alpha', tau,
-rho, how steps go wrong, the noise's size, where the patterns lie) moves the same random numbers, so that differences
-are differences of what was changed. A prompt's first l examples are the test prompt of length l.
+Test prompts are a function of the seed, of d_X and of the numbers of states, steps, examples and prompts. All else
+(alpha', tau, rho, how steps go wrong, the noise's size, where the patterns lie) moves the same random numbers, so that
+differences are differences of what was changed. A prompt's first l examples are the test prompt of length l.
 
 Shapes: B prompts, L examples, K steps, S = K + 1 states of a path, X states, D = d_X, N lengths, M TRR patterns.
 """

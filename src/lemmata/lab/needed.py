@@ -50,8 +50,8 @@ def needed(
     """The first size at which each seed's curve is at the threshold: a row a seed, a column a value of `by`.
 
     Interpolated in log y between two sizes, or between their logarithms with `log_size`; y below `least`, such as half
-    an error in all prompts, counts as `least`, so that the logarithm exists. Infinite where the curve never arrives, or
-    is there from its first size on.
+    an error in all prompts, counts as `least`, so that the logarithm exists. Infinite where the curve never arrives, is
+    there from its first size on, or has a point that is not a number: a diverged member has not arrived.
 
     >>> rows = pd.DataFrame({"seed": [0] * 3, "alpha": [0.4] * 3, "x": [2, 4, 8], "value": [0.3, 0.1, 0.001]})
     >>> needed(rows, "alpha", 0.01, least=1e-4)
@@ -65,6 +65,8 @@ def needed(
     scale, back = (np.log, np.exp) if log_size else (np.asarray, float)
 
     def first(y: np.ndarray) -> float:
+        if np.isnan(y).any():
+            return np.inf
         log_y = np.log(np.maximum(y, least))
         below = np.flatnonzero(log_y <= np.log(threshold))
         if len(below) == 0 or below[0] == 0:
