@@ -10,7 +10,7 @@ from typing import final
 from lemmata.lab.errors import InputError
 from lemmata.lab.estimate import Estimate
 
-__all__ = ["Rule", "Verdict", "at_least", "at_most", "between", "within"]
+__all__ = ["Rule", "Verdict", "above", "at_least", "at_most", "below", "between", "within"]
 
 
 @final
@@ -26,9 +26,9 @@ class Verdict(enum.StrEnum):
 @final
 @dataclass(frozen=True)
 class Rule:
-    """The region [lo, hi] that a prediction allows, both ends included.
+    """The region [lo, hi] that a prediction allows, both ends included, or with `strict` without them.
 
-    Make one with `within`, `between`, `at_most` or `at_least`. The profile of a run changes the
+    Make one with `within`, `between`, `at_most`, `at_least`, `above` or `below`. The profile of a run changes the
     seeds behind an estimate, never its rule.
 
     Raises:
@@ -37,6 +37,7 @@ class Rule:
 
     lo: float
     hi: float
+    strict: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a rule under which some verdict is impossible."""
@@ -58,9 +59,15 @@ class Rule:
         """
         if estimate.objections:
             return Verdict.UNDECIDED
-        if self.lo <= estimate.lo and estimate.hi <= self.hi:
+        if self.strict:
+            inside = self.lo < estimate.lo and estimate.hi < self.hi
+            outside = estimate.hi <= self.lo or self.hi <= estimate.lo
+        else:
+            inside = self.lo <= estimate.lo and estimate.hi <= self.hi
+            outside = estimate.hi < self.lo or self.hi < estimate.lo
+        if inside:
             return Verdict.CONFIRMED
-        if estimate.hi < self.lo or self.hi < estimate.lo:
+        if outside:
             return Verdict.REFUTED
         return Verdict.UNDECIDED
 
@@ -74,8 +81,12 @@ class Rule:
         CONFIRMED if the 95 % interval ends at or below 0.01, REFUTED if it begins above,
         else UNDECIDED
         """
-        if self.lo == -math.inf:
+        if self.lo == -math.inf and self.strict:
+            region, missed = f"ends below {self.hi:.4g}", "it begins at or above"
+        elif self.lo == -math.inf:
             region, missed = f"ends at or below {self.hi:.4g}", "it begins above"
+        elif self.strict:
+            region, missed = f"begins above {self.lo:.4g}", "it ends at or below"
         elif self.hi == math.inf:
             region, missed = f"begins at or above {self.lo:.4g}", "it ends below"
         else:
@@ -90,7 +101,7 @@ def within(centre: float, margin: float) -> Rule:
         InputError: a negative margin, or a centre or margin that is not finite.
 
     >>> within(-1.0, 0.15)
-    Rule(lo=-1.15, hi=-0.85)
+    Rule(lo=-1.15, hi=-0.85, strict=False)
     """
     return Rule(centre - margin, centre + margin)
 
@@ -102,7 +113,7 @@ def between(lo: float, hi: float) -> Rule:
         InputError: bounds that do not rise, or that nothing could miss.
 
     >>> between(0.1, 0.2)
-    Rule(lo=0.1, hi=0.2)
+    Rule(lo=0.1, hi=0.2, strict=False)
     """
     return Rule(lo, hi)
 
@@ -114,7 +125,7 @@ def at_most(bound: float) -> Rule:
         InputError: a bound that is not finite.
 
     >>> at_most(0.01)
-    Rule(lo=-inf, hi=0.01)
+    Rule(lo=-inf, hi=0.01, strict=False)
     """
     return Rule(-math.inf, bound)
 
@@ -126,6 +137,30 @@ def at_least(bound: float) -> Rule:
         InputError: a bound that is not finite.
 
     >>> at_least(0.9)
-    Rule(lo=0.9, hi=inf)
+    Rule(lo=0.9, hi=inf, strict=False)
     """
     return Rule(bound, math.inf)
+
+
+def above(bound: float) -> Rule:
+    """More than a bound, which itself does not count: two things that are equal to the last digit do not differ.
+
+    Raises:
+        InputError: a bound that is not finite.
+
+    >>> print(above(0.0))
+    CONFIRMED if the 95 % interval begins above 0, REFUTED if it ends at or below, else UNDECIDED
+    """
+    return Rule(bound, math.inf, strict=True)
+
+
+def below(bound: float) -> Rule:
+    """Less than a bound, which itself does not count.
+
+    Raises:
+        InputError: a bound that is not finite.
+
+    >>> str(below(0.0).judge(Estimate(0.0, 0.0, 0.0, n=5)))
+    'REFUTED'
+    """
+    return Rule(-math.inf, bound, strict=True)

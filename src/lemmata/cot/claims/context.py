@@ -14,7 +14,7 @@ from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Mark, Panel, curves
 from lemmata.lab.frames import by_seed, pick
 from lemmata.lab.grid import ByProfile, Experiment
-from lemmata.lab.rule import at_least, at_most, between
+from lemmata.lab.rule import above, at_most, between
 from lemmata.lab.stats import Estimate, error_rate_t, paired_t
 
 PROMPTS = 1024
@@ -128,7 +128,7 @@ def ordered(id: str, axis: str, name: str, condition: str, source: str) -> Predi
         statistic=f"least difference between the curves of neighbouring {name}, mean over l = 10 .. 100",
         predicted="above 0",
         estimate=partial(ordering, axis=axis, condition=condition),
-        rule=at_least(0.0),
+        rule=above(0.0),
     )
 
 
@@ -176,7 +176,7 @@ CLAIM = Claim(
                 statistic="CoT error after 4000 steps less that after 1000, at alpha' = 0.4, l = 100",
                 predicted="above 0",
                 estimate=partial(longer_is_worse, noise=noise),
-                rule=at_least(0.0),
+                rule=above(0.0),
             )
             for word, noise in (("small", 0.1), ("large", 0.2))
         ),

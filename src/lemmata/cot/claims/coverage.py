@@ -13,7 +13,7 @@ from lemmata.lab.claim import Claim, Frames, Kind, Prediction
 from lemmata.lab.figure import Figure, Panel, curves, threshold
 from lemmata.lab.frames import by_seed
 from lemmata.lab.grid import ByProfile, Experiment
-from lemmata.lab.rule import Rule, at_least, at_most
+from lemmata.lab.rule import Rule, above, at_most
 from lemmata.lab.stats import Estimate, error_rate_t
 
 PROMPTS = 1024
@@ -83,7 +83,7 @@ def covers(id: str, tasks: str, what: str) -> Prediction:
 def lacks(id: str, tasks: str, what: str) -> Prediction:
     """A set that does not cover."""
     statement = f"Trained on {what}, it does not."
-    return prediction(id, tasks, statement, "tight", "above 0.01", at_least(EPS))
+    return prediction(id, tasks, statement, "tight", "above 0.01", above(EPS))
 
 
 CLAIM = Claim(

@@ -14,7 +14,7 @@ from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Mark, Panel, curves
 from lemmata.lab.frames import pick
 from lemmata.lab.grid import Experiment
-from lemmata.lab.rule import at_least, between
+from lemmata.lab.rule import above, between
 from lemmata.lab.stats import Estimate
 
 PROMPTS = 1024
@@ -94,7 +94,7 @@ CLAIM = Claim(
                 statistic=f"least difference between the curves of neighbouring {name}, mean over l = 10 .. 100",
                 predicted="above 0",
                 estimate=partial(ordering, axis=axis, law=law),
-                rule=at_least(0.0),
+                rule=above(0.0),
             )
             for law, words in NOISES.items()
             for id, axis, name in (("alpha", "alpha_test", "alpha'"), ("tau", "tau", "tau_o"), ("rho", "rho", "rho_o"))

@@ -13,7 +13,7 @@ from lemmata.lab.claim import Claim, Frames, Kind, Prediction
 from lemmata.lab.figure import Figure, Mark, Panel, curves, threshold
 from lemmata.lab.frames import by_seed, pick
 from lemmata.lab.grid import ByProfile, Experiment
-from lemmata.lab.rule import at_least, at_most
+from lemmata.lab.rule import above, at_least, at_most, below
 from lemmata.lab.stats import Estimate, error_rate_t, mean_t, paired_t
 
 PROMPTS = 512
@@ -182,7 +182,7 @@ CLAIM = Claim(
             statistic=f"{ERROR}, alpha' = 0.8, span = 0",
             predicted="above 0.01",
             estimate=partial(error, alpha=0.8, span=0.0),
-            rule=at_least(EPS),
+            rule=above(EPS),
         ),
         prediction(
             id="training-helps",
@@ -192,7 +192,7 @@ CLAIM = Claim(
             statistic="CoT error after 4000 steps less that after 1000, alpha' = 0.1, span = 0.5",
             predicted="below 0",
             estimate=training_helps,
-            rule=at_most(0.0),
+            rule=below(0.0),
         ),
         *(
             solved(

@@ -14,7 +14,7 @@ from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Curve, Figure, Mark, Panel, curves, power_law
 from lemmata.lab.frames import grid_by_seed
 from lemmata.lab.grid import ByProfile, Experiment
-from lemmata.lab.rule import at_least, at_most, within
+from lemmata.lab.rule import above, at_most, within
 from lemmata.lab.stats import Estimate, censored_exponent, coefficient, mean_t
 from lemmata.lab.trainee import Value
 
@@ -219,7 +219,7 @@ CLAIM = Claim(
             statistic="coefficient of 1/alpha in the pattern stage over M K, regressed on 1/alpha and 1/eps",
             predicted="above 0",
             estimate=partial(stage_coefficient, of="alpha"),
-            rule=at_least(0.0),
+            rule=above(0.0),
         ),
         prediction(
             id="pattern-eps",
@@ -228,7 +228,7 @@ CLAIM = Claim(
             statistic="coefficient of 1/eps in the same regression",
             predicted="above 0",
             estimate=partial(stage_coefficient, of="eps"),
-            rule=at_least(0.0),
+            rule=above(0.0),
         ),
         prediction(
             id="eps-exponent",

@@ -15,7 +15,7 @@ from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Mark, Panel, Reference, curves
 from lemmata.lab.frames import by_seed
 from lemmata.lab.grid import Experiment
-from lemmata.lab.rule import at_least, at_most
+from lemmata.lab.rule import above, at_least, at_most
 from lemmata.lab.stats import Estimate, error_rate_t, mean_t, paired_t
 
 PROMPTS = 1024
@@ -160,7 +160,7 @@ CLAIM = Claim(
                 statistic="ICL error less CoT error, mean over l = 10 .. 100",
                 predicted="above 0",
                 estimate=partial(icl_over_cot, split=split),
-                rule=at_least(0.0),
+                rule=above(0.0),
             )
             for id, split in (("with", WITH), ("without", WITHOUT))
         ),

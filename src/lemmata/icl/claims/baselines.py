@@ -15,7 +15,7 @@ from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Panel, curves
 from lemmata.lab.frames import by_seed, pick
 from lemmata.lab.grid import ByProfile, Experiment
-from lemmata.lab.rule import at_least, at_most, within
+from lemmata.lab.rule import at_least, below, within
 from lemmata.lab.stats import Estimate, mean_t, paired_t
 
 CLASSICAL = ("logistic", "svm-linear", "svm-gauss", "1-nn", "3-nn")
@@ -101,7 +101,7 @@ CLAIM = Claim(
             statistic="error of the network less that of the best classical learner, mean over l of 6 to 20",
             predicted="below 0",
             estimate=partial(over_best, alpha=0.6),
-            rule=at_most(0.0),
+            rule=below(0.0),
         ),
         Prediction(
             id="harder",

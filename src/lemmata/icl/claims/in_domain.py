@@ -14,7 +14,7 @@ from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Panel, curves
 from lemmata.lab.frames import by_seed
 from lemmata.lab.grid import ByProfile, Experiment, product
-from lemmata.lab.rule import at_least, at_most, within
+from lemmata.lab.rule import above, at_least, at_most, within
 from lemmata.lab.stats import Estimate, error_rate_t, mean_t
 
 # Uniform covers by the share of the 30 tasks, and sets that leave out a pattern, a label, or their balance.
@@ -104,7 +104,7 @@ CLAIM = Claim(
             statistic="0-1 error at l = 20 on unseen tasks",
             predicted="above 0.01",
             estimate=partial(unseen_error, tasks=("cyclic",)),
-            rule=at_least(EPS),
+            rule=above(EPS),
         ),
         control("pattern-missing", "half-the-patterns", "A cover that misses three of the patterns fails."),
         control("label-missing", "one-label", "A cover in which each pattern has one label only fails."),

@@ -13,7 +13,7 @@ from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Panel, curves
 from lemmata.lab.frames import pick
 from lemmata.lab.grid import Experiment
-from lemmata.lab.rule import at_least, at_most
+from lemmata.lab.rule import above, at_most
 from lemmata.lab.stats import Estimate, paired_t
 
 SHORT = (4, 6, 8, 10)
@@ -57,7 +57,7 @@ def predictions(network: str, experiment: Experiment) -> tuple[Prediction, ...]:
             statistic="0-1 error at alpha' = 0.8 less that at 1, mean over l = 4 .. 10",
             predicted="above 0",
             estimate=partial(lower_alpha, where=where),
-            rule=at_least(0.0),
+            rule=above(0.0),
         )
         for where, name in DOMAINS.items()
     )

@@ -15,7 +15,7 @@ from lemmata.lab.claim import Claim, Frames, Kind, Prediction
 from lemmata.lab.figure import Figure, Panel, curves, threshold
 from lemmata.lab.frames import by_seed, grid_by_seed, pick
 from lemmata.lab.grid import Experiment
-from lemmata.lab.rule import Rule, at_least, at_most
+from lemmata.lab.rule import Rule, above, at_least, at_most, below
 from lemmata.lab.stats import Estimate, error_rate_t, mean_t, paired_t
 
 NAMES = {"one-layer": "One layer", "gpt": "Three layers"}
@@ -103,7 +103,7 @@ def predictions(network: str, experiment: Experiment, prompts: int) -> tuple[Pre
             "slope in S_1 of the 5 % quantile of z F at l = 20",
             "above 0",
             partial(slope, metric="margin"),
-            at_least(0.0),
+            above(0.0),
         ),
         prediction(
             "hinge",
@@ -113,7 +113,7 @@ def predictions(network: str, experiment: Experiment, prompts: int) -> tuple[Pre
             "slope in S_1 of the hinge loss at l = 20",
             "below 0",
             partial(slope, metric="hinge"),
-            at_most(0.0),
+            below(0.0),
         ),
     )
 

@@ -12,7 +12,7 @@ from lemmata.icl.published import PRUNING, ROW_NORMS, line
 from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Panel, curves
 from lemmata.lab.frames import by_seed, grid_by_seed, pick
-from lemmata.lab.rule import at_least, at_most
+from lemmata.lab.rule import above, at_least, at_most
 from lemmata.lab.stats import Estimate, mean_t, paired_t
 
 # The published curves: alpha' = 0.6 at l = 20, and shares of neurons up to 40 %.
@@ -162,7 +162,7 @@ CLAIM = Claim(
             statistic="hinge loss at random less smallest first, mean over 10 to 40 % pruned",
             predicted="above 0",
             estimate=partial(random_over_magnitude, metric="hinge"),
-            rule=at_least(0.0),
+            rule=above(0.0),
         ),
         prediction(
             id="magnitude-error",
@@ -216,7 +216,7 @@ CLAIM = Claim(
                 statistic=f"{name} at alpha' = 0.6 less that at 1, mean over shares up to 40 % (l = 10)",
                 predicted="above 0",
                 estimate=partial(ordering, metric=metric),
-                rule=at_least(0.0),
+                rule=above(0.0),
                 source="published figure",
             )
             for metric, name in (("hinge", "hinge loss"), ("error", "0-1 error"))

@@ -13,7 +13,7 @@ from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Panel, curves, power_law, threshold
 from lemmata.lab.frames import by_seed, grid_by_seed
 from lemmata.lab.grid import ByProfile, Experiment
-from lemmata.lab.rule import at_least, at_most, within
+from lemmata.lab.rule import above, at_most, within
 from lemmata.lab.stats import Estimate, exponent, mean_t
 
 # The theorem's eps is a hinge loss; B >= max(eps^-2, M1) and m >= M1^2 log M1 = 65 at M1 = 6.
@@ -123,7 +123,7 @@ CLAIM = Claim(
             statistic="hinge loss after 200 steps at B = 4",
             predicted="above 0.1",
             estimate=small_batch,
-            rule=at_least(EPS),
+            rule=above(EPS),
         ),
         Prediction(
             id="width-needed",
@@ -134,7 +134,7 @@ CLAIM = Claim(
             statistic="hinge loss after 200 steps at m = 8",
             predicted="above 0.1",
             estimate=small_width,
-            rule=at_least(EPS),
+            rule=above(EPS),
         ),
     ),
     figure=figure,
