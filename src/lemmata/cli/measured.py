@@ -103,4 +103,5 @@ def _sweeps() -> list[list[TestSet]]:
 
 
 def _point(test: TestSet) -> tuple[float, float, float]:
+    assert test.tau is not None and test.rho is not None  # the claim sweeps both
     return test.alpha, test.tau, test.rho

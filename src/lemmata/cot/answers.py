@@ -78,7 +78,8 @@ class Reader:
 def answers(reader: Reader, prompts: TestPrompts, lengths: Sequence[int], *, steps: bool) -> Tensor:
     """The states answered at each length, which rise: (B, N, K) with intermediate steps and (B, N, 1) without.
 
-    Ties go to the first state; which role it plays in a prompt is random.
+    A diverged network's answer is -1, which is no state. Ties go to the first state; which role it plays in a prompt is
+    random.
     """
     return _step_by_step(reader, prompts, lengths) if steps else _at_once(reader, prompts, lengths)
 
@@ -103,7 +104,7 @@ def _step_by_step(reader: Reader, prompts: TestPrompts, lengths: Sequence[int]) 
             both_BLSC = vector_BLSD @ torch.cat([x_XD, y_XD]).T
             score_BLKC = both_BLSC[:, :, :-1, : len(x_XD)] + both_BLSC[:, :, 1:, len(x_XD) :] + code_XK.T
         shift_BC, sum_BNCX = _prefix_sums(score_BLKC, value_BLKX, lengths)
-        which_BN = found[-1] if found else torch.zeros(B, N, dtype=torch.int64)
+        which_BN = found[-1].clamp_min(0) if found else torch.zeros(B, N, dtype=torch.int64)
         sum_BNX = sum_BNCX.gather(2, which_BN.view(B, N, 1, 1).expand(-1, -1, 1, sum_BNCX.shape[-1])).squeeze(2)
         if own:
             x_CD, y_CD, code_CK = reader.looks_for(query_BND.reshape(B * N, D), k)
@@ -148,8 +149,8 @@ def _prefix_sums(score_BLKC: Tensor, value_BLKX: Tensor, lengths: Sequence[int])
 
 
 def _nearest(sum_BNX: Tensor) -> Tensor:
-    """The TSR pattern with the largest inner product."""
-    return sum_BNX.argmax(-1)
+    """The TSR pattern with the largest inner product; none, -1, where an inner product is not a number."""
+    return sum_BNX.argmax(-1).masked_fill(sum_BNX.isnan().any(-1), -1)
 
 
 def errors(
@@ -171,6 +172,9 @@ def errors(
     """
     if not lengths or lengths[0] < 0 or any(a >= b for a, b in itertools.pairwise(lengths)):
         raise InputError("lengths that rise from 0 or more", f"{list(lengths)}", "sort them, and drop repeated ones")
+    if prompts < 1 or "W_Q" not in snapshot.params:
+        got = f"{prompts} prompts and a network of {type(snapshot.configs[0]).__name__}"
+        raise InputError("at least one prompt, and one-layer networks", got, "train a cot.OneLayer")
     if len({test.states for test in tests}) != 1:
         got = f"{len(tests)} with {len({test.states for test in tests})} numbers of states"
         raise InputError("test sets with one number of states", got, "ask for those with other states on their own")
@@ -197,7 +201,8 @@ class ErrorCurve(Measure):
     """0-1 error of a one-layer network against the number of examples, with or without intermediate steps.
 
     Every combination of the sweeps is a test set; see `lemmata.cot.testing` and `lemmata.cot.mistakes`. Without
-    intermediate steps tau and rho are those of the outcome, tau_o and rho_o, if `split` is "last".
+    intermediate steps tau and rho are those of the outcome, tau_o and rho_o, if `split` is "last". Splits that are
+    about Condition 1 have neither.
     """
 
     name: ClassVar[str] = "error-curve"
@@ -210,10 +215,10 @@ class ErrorCurve(Measure):
     tau: tuple[float, ...] = coordinate((0.5,), "how often an example is right in all steps", origin="given")
     rho: tuple[float, ...] = coordinate((0.8,), "primacy: how far a right step leads over a wrong one", origin="given")
     split: tuple[str, ...] = coordinate(("one",), "which steps of the examples are wrong", origin="chosen")
-    noise: tuple[float, ...] = coordinate((0.2,), "size of the noise of the test vectors", origin="given")
+    noise: tuple[float, ...] = coordinate((0.2,), "size of the noise of the test vectors", origin="chosen")
     noise_law: tuple[str, ...] = coordinate(("coordinate",), "what its size is of: coordinate or norm", origin="chosen")
-    span: tuple[float, ...] = coordinate((1.0,), "part of a TSR pattern in the TRR patterns' span", origin="given")
-    c_ts: tuple[float, ...] = coordinate((0.0,), "correlation of the TSR patterns", origin="given")
+    span: tuple[float, ...] = coordinate((1.0,), "part of a TSR pattern in the TRR patterns' span", origin="chosen")
+    c_ts: tuple[float, ...] = coordinate((0.0,), "correlation of the TSR patterns", origin="chosen")
 
     def tests(self) -> list[TestSet]:
         """The test sets."""
@@ -230,7 +235,14 @@ class ErrorCurve(Measure):
                 c_ts=c_ts,
             )
             for alpha, tau, rho, split, noise, noise_law, span, c_ts in itertools.product(
-                self.alpha_test, self.tau, self.rho, self.split, self.noise, self.noise_law, self.span, self.c_ts
+                self.alpha_test,
+                self.tau or (None,),
+                self.rho or (None,),
+                self.split,
+                self.noise,
+                self.noise_law,
+                self.span,
+                self.c_ts,
             )
         ]
 
@@ -243,7 +255,8 @@ class ErrorCurve(Measure):
         """What the prompts of all test sets take: all their vectors meet two vectors a candidate, and the patterns."""
         X, L, S = self.states or config.M, max(self.lengths), config.K + 1
         candidates = 1 + (config.K - 1) * X if self.steps_shown else 1
-        return 2.0 * len(self.tests()) * self.prompts * L * S * config.d_X * (2 * candidates + X)
+        # Four times the products: the vectors are drawn and added, and the scores pass through an exponential.
+        return 8.0 * len(self.tests()) * self.prompts * L * S * config.d_X * (2 * candidates + X)
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
         """Rows "cot_error" or "icl_error" at x = number of examples, with the test set's constants as coordinates."""
@@ -260,10 +273,9 @@ class ErrorCurve(Measure):
 
     @staticmethod
     def _at(test: TestSet) -> dict[str, float | str]:
-        return {
+        own = {} if test.tau is None or test.rho is None else {"tau": test.tau, "rho": test.rho}
+        return own | {
             "alpha_test": test.alpha,
-            "tau": test.tau,
-            "rho": test.rho,
             "split": test.split,
             "noise": test.noise,
             "noise_law": test.noise_law,

@@ -38,8 +38,8 @@ from lemmata.lab.patterns import correlated
 __all__ = ["CONTROLS", "COVERS", "POOL", "TASK_SETS", "Prompts", "TaskSet", "draw", "fill", "pattern_rows", "task_set"]
 
 COVERS = ("shifts", "permutations", "one-task")
-# Half of the patterns never occur; half of them are each a tenth as likely as the others, in every step; from the
-# second step on half of the patterns never occur.
+# Half of the patterns never occur; the query is on half of them a tenth as often as on the others, in every step; from
+# the second step on half of the patterns never occur.
 CONTROLS = ("half", "unequal", "funnel")
 TASK_SETS = COVERS + CONTROLS
 # Permutations that each step of "permutations" draws from.

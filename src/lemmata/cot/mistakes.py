@@ -37,7 +37,7 @@ SPLITS: tuple[str, ...] = get_args(Split)
 FAVOURED, SPREAD = 0.35, 0.10
 
 
-def check_mistakes(split: str, tau: float, rho: float, K: int, states: int) -> None:
+def check_mistakes(split: str, tau: float | None, rho: float | None, K: int, states: int) -> None:
     """Refuse what no step matrices have.
 
     Raises:
@@ -51,14 +51,19 @@ def check_mistakes(split: str, tau: float, rho: float, K: int, states: int) -> N
     if split.endswith("condition-1"):
         if K != 3:
             raise ConstantError(f"K = 3 for split={split}", f"K = {K}", "set K to 3, or choose split=one or split=even")
+        if tau is not None or rho is not None:
+            got = f"tau = {tau}, rho = {rho}"
+            raise ConstantError(f"no tau and no rho with split={split}, whose steps are given", got, "set both to None")
+    elif tau is None or rho is None:
+        raise ConstantError(f"tau and rho for split={split}", f"tau = {tau}, rho = {rho}", "give both")
     else:
         check_steps(tau, rho, K, states, "even" if split == "even" else "one")
 
 
 def follow(
     split: str,
-    tau: float,
-    rho: float,
+    tau: float | None,
+    rho: float | None,
     *,
     start_BL: np.ndarray,
     right_BKX: np.ndarray,
@@ -94,11 +99,11 @@ def follow(
 
 
 def _shares(
-    split: str, tau: float, rho: float, k: int, K: int, X: int, chosen_B: np.ndarray
+    split: str, tau: float | None, rho: float | None, k: int, K: int, X: int, chosen_B: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """How often step k is right, then the wrong pieces; and in which prompts it is wrong at all."""
     everywhere_B = np.ones(len(chosen_B), dtype=bool)
-    if split.endswith("condition-1"):
+    if tau is None or rho is None:  # one of the two about Condition 1
         p = (0.45, 1.0, 0.55)[k]
         return np.array([p, *[(1 - p) / (X - 1)] * (X - 1)]), everywhere_B
     p = tau ** (1 / K) if split == "even" else tau

@@ -126,7 +126,7 @@ class OneLayer(Reasoning):
     version: ClassVar[int] = 1
     together: ClassVar[int] = 16
 
-    delta: float = constant(0.2, "W_Q = W_K = delta I at the start", origin="given", room="network", low=0)
+    delta: float = constant(0.2, "W_Q = W_K = delta I at the start", origin="chosen", room="network", low=0)
     train_value: bool = constant(
         False, "whether W_V moves; else it stays the selector", origin="chosen", room="network", shape=True
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from lemmata.lab.figure import Reference
 
-__all__ = ["CONDITION_1", "COT", "DYNAMICS", "ICL", "LAYERS", "TENS", "line"]
+__all__ = ["CONDITION_1", "COT", "DYNAMICS", "ICL", "LAYERS", "POSITION_END", "TENS", "line"]
 
 TENS = tuple(float(x) for x in range(10, 101, 10))
 Points = tuple[float, ...]
@@ -43,8 +43,14 @@ DYNAMICS: dict[tuple[str, str], tuple[Points, Points]] = {
     ("different", "different"): ((0, 100), (0.39, 0.02)),
 }
 
-# Attention of head 2 in three layers on the same step and the same pattern, before and after training.
-LAYERS: dict[int, tuple[float, float]] = {1: (0.35, 0.79), 2: (0.35, 0.78), 3: (0.35, 0.70)}
+# The iteration of the dotted line that ends the position stage.
+POSITION_END = 85.0
+
+# Attention of head 2 in three layers on the same step, by pattern and layer, before and after training.
+LAYERS: dict[str, dict[int, tuple[float, float]]] = {
+    "same": {1: (0.35, 0.79), 2: (0.35, 0.78), 3: (0.35, 0.70)},
+    "different": {1: (0.15, 0.19), 2: (0.15, 0.22), 3: (0.15, 0.30)},
+}
 
 
 def line(label: str, x: Points, y: Points, group: int | None = None) -> Reference:

@@ -26,15 +26,15 @@ class Reasoning(Trainee):
 
     lr: float = constant(1.0, "learning rate eta", origin="chosen", room="training", low=0)
     steps: int = constant(1000, "gradient steps T", origin="given", room="training", low=0, shape=True)
-    d_X: int = constant(30, "dimension of a pattern", origin="given", room="data", low=2)
-    M: int = constant(20, "number of TRR patterns", origin="given", room="data", low=4, high=1000, shape=True)
+    d_X: int = constant(30, "dimension of a pattern", origin="chosen", room="data", low=2)
+    M: int = constant(20, "number of TRR patterns", origin="chosen", room="data", low=4, high=1000, shape=True)
     K: int = constant(3, "reasoning steps of a task", origin="given", room="data", low=1, high=20, shape=True)
     alpha: float = constant(
         0.4, "share of examples that start where the query does", origin="given", room="data", low=0, high=1
     )
     l_tr: int = constant(20, "examples in a training prompt", origin="chosen", room="data", low=1, high=10000)
     tasks: str = constant("shifts", "training tasks T_tr", origin="chosen", room="data", choices=TASK_SETS)
-    c_tr: float = constant(0.0, "correlation of the TRR patterns", origin="given", room="data", low=0, high=0.99)
+    c_tr: float = constant(0.0, "correlation of the TRR patterns", origin="chosen", room="data", low=0, high=0.99)
     B: int = constant(64, "prompts in a batch", origin="chosen", room="data", low=1, shape=True)
 
     def validate(self) -> None:

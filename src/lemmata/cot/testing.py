@@ -133,13 +133,16 @@ class TestPrompts:
 @final
 @dataclass(frozen=True, kw_only=True)
 class TestSet:
-    """What test prompts are like; `states` = 0: on the TRR patterns themselves."""
+    """What test prompts are like; `states` = 0: on the TRR patterns themselves.
+
+    Splits that are about Condition 1 have their own tau and rho, and take none.
+    """
 
     __test__: ClassVar[bool] = False  # not a pytest class
 
     alpha: float = 0.8
-    tau: float = 0.5
-    rho: float = 0.8
+    tau: float | None = 0.5
+    rho: float | None = 0.8
     split: str = "one"
     noise: float = 0.2
     noise_law: str = "coordinate"
@@ -168,7 +171,7 @@ class TestSet:
             raise ConstantError(expected, self.noise_law, nearest(self.noise_law, LAWS))
         X, room = self.states or config.M, config.M if self.span == 1 else min(config.M, config.d_X - config.M)
         if room < X and self.states:
-            fix = "raise M or d_X, or set span to 1"
+            fix = "raise M" if self.span == 1 else "raise M or d_X, or set span to 1"
             raise ConstantError(f"room for {X} orthogonal TSR patterns", f"{room} dimensions", fix)
         check_mistakes(self.split, self.tau, self.rho, config.K, X)
 

@@ -6,17 +6,30 @@ it is data it can be tested, written as JSON and drawn at any venue's width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
 import numpy as np
 import pandas as pd
 
+from lemmata.lab.errors import DataError
 from lemmata.lab.frames import pick
 from lemmata.lab.stats import mean_t
 
-__all__ = ["Bars", "Curve", "Figure", "Mark", "Panel", "Reference", "Scatter", "curves", "power_law", "threshold"]
+__all__ = [
+    "Bars",
+    "Curve",
+    "Figure",
+    "Mark",
+    "Panel",
+    "Reference",
+    "Scatter",
+    "curves",
+    "drawable",
+    "power_law",
+    "threshold",
+]
 
 Style = Literal["oracle", "prediction", "published", "threshold"]
 
@@ -105,6 +118,29 @@ class Figure:
 
     panels: tuple[Panel, ...]
     caption: str
+
+
+def drawable(*panels: Callable[[], Panel]) -> tuple[Panel, ...]:
+    """The panels whose rows are there: a changed constant can leave a figure with some of them only.
+
+    Raises:
+        DataError: there is not one; the message is the first panel's.
+
+    >>> def empty() -> Panel:
+    ...     raise DataError("rows", "none", "measure them")
+    >>> [panel.title for panel in drawable(empty, lambda: Panel(title="measured", x="x", y="y", marks=()))]
+    ['measured']
+    """
+    drawn: list[Panel] = []
+    missing: list[DataError] = []
+    for panel in panels:
+        try:
+            drawn.append(panel())
+        except DataError as error:
+            missing.append(error)
+    if not drawn and missing:
+        raise missing[0]
+    return tuple(drawn)
 
 
 def curves(

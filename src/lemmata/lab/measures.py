@@ -102,7 +102,8 @@ class FirstPassage(Repeated):
                     continue
                 if float(value_E[e]) < below:
                     already.add(i)
-                    new += [Row("steps_lo", 0, before, at), Row("steps_hi", 0, snapshot.step, at)]
+                    # What is there from the start has an interval all the same: it took no more than a step.
+                    new += [Row("steps_lo", 0, before, at), Row("steps_hi", 0, max(snapshot.step, 1), at)]
                 elif snapshot.step >= config.steps:
                     new += [Row("steps_lo", 0, snapshot.step, at), Row("steps_hi", 0, float("inf"), at)]
             found.append(new)

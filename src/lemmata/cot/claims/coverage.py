@@ -76,13 +76,13 @@ def prediction(id: str, tasks: str, statement: str, kind: Kind, shown: str, rule
 
 def covers(id: str, tasks: str, what: str) -> Prediction:
     """A set that covers."""
-    statement = f"Trained on {what}, the network solves tasks of all patterns to eps = 0.01."
+    statement = f"Trained for 1000 steps on {what}, the network solves tasks of all patterns to eps = 0.01."
     return prediction(id, tasks, statement, "holds", "at most 0.01", at_most(EPS))
 
 
 def lacks(id: str, tasks: str, what: str) -> Prediction:
     """A set that does not cover."""
-    statement = f"Trained on {what}, it does not."
+    statement = f"Trained for 1000 steps on {what}, it does not."
     return prediction(id, tasks, statement, "tight", "above 0.01", above(EPS))
 
 
@@ -98,7 +98,7 @@ CLAIM = Claim(
         covers("permutations", "permutations", "random permutations, 1024 in each step"),
         covers("one-task", "one-task", "a single task, whose steps are permutations and so show every pattern equally"),
         lacks("half", "half", "tasks in which half of the patterns never occur"),
-        lacks("unequal", "unequal", "samples in which half of the patterns are a tenth as frequent in every step"),
+        lacks("unequal", "unequal", "samples whose queries are on half of the patterns a tenth as often, in each step"),
         lacks("funnel", "funnel", "tasks whose first step leads to half of the patterns, so that later ones miss some"),
     ),
     figure=figure,

@@ -11,7 +11,7 @@ from lemmata.cot.curves import least_difference, level, oracle_curves
 from lemmata.cot.experiments import BASE, SEEDS, SETTING_SEEDS, SETTINGS
 from lemmata.cot.published import ICL, TENS, line
 from lemmata.lab.claim import Claim, Frames, Prediction
-from lemmata.lab.figure import Figure, Mark, Panel, curves
+from lemmata.lab.figure import Figure, Mark, Panel, curves, drawable
 from lemmata.lab.frames import pick
 from lemmata.lab.grid import Experiment
 from lemmata.lab.rule import above, between
@@ -70,7 +70,9 @@ def figure(frames: Frames) -> Figure:
         return Panel(title=title, x="examples l", y="ICL error", marks=tuple(marks), y_log=True, y_range=(5e-4, 1.0))
 
     return Figure(
-        panels=(panel("alpha_test", "alpha'"), panel("tau", "tau_o"), panel("rho", "rho_o")),
+        panels=drawable(
+            lambda: panel("alpha_test", "alpha'"), lambda: panel("tau", "tau_o"), lambda: panel("rho", "rho_o")
+        ),
         caption="Error of plain input-output examples against their number, around alpha' = 0.8, tau_o = 0.5, rho_o = "
         "0.6, with noise of 0.2 in every coordinate. The oracle knows no noise.",
     )

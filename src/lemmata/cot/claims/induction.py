@@ -90,7 +90,7 @@ CLAIM = Claim(
         prediction(
             id="prefix-matching",
             kind="comparison",
-            statement="It has at least half of its attention on columns whose own pattern is the query's.",
+            statement="After 1000 steps at least half of its attention is on columns whose own pattern is the query's.",
             source=HEAD,
             statistic="attention on columns whose own pattern is the query's, after training",
             predicted="at least 0.5",
@@ -100,7 +100,7 @@ CLAIM = Claim(
         prediction(
             id="copying",
             kind="comparison",
-            statement="W_V, trained, copies: its eigenvalues from the next pattern to the output are positive.",
+            statement="W_V, trained from the selector, goes on copying: its eigenvalues on y stay positive.",
             source=HEAD,
             statistic="sum of the eigenvalues over the sum of their absolute values, after training",
             predicted="1, at least 0.9",

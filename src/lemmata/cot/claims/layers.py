@@ -60,8 +60,9 @@ def figure(frames: Frames) -> Figure:
         off = pick(frame, "attention", {"step": "different", "layer": layer})
         summed = off.groupby(["seed", "x", "head"], as_index=False)["value"].sum().assign(metric="off")
         marks += curves(summed, "off", label="other steps, mean over heads", first_group=4)
-        if layer in LAYERS:
-            marks.append(line("published", (0.0, steps), LAYERS[layer], 1))
+        for group, known in ((1, LAYERS["same"]), (3, LAYERS["different"])):
+            if layer in known:
+                marks.append(line("published", (0.0, steps), known[layer], group))
         return Panel(title=f"layer {layer}", x="training step", y="attention", marks=tuple(marks), y_range=(0.0, 1.0))
 
     return Figure(

@@ -10,7 +10,7 @@ from lemmata.cot.answers import ErrorCurve
 from lemmata.cot.experiments import BASE, EPS, SEEDS, SETTING_SEEDS
 from lemmata.cot.probes import AttentionGroups
 from lemmata.lab.claim import Claim, Frames, Kind, Prediction
-from lemmata.lab.figure import Figure, Mark, Panel, curves, threshold
+from lemmata.lab.figure import Figure, Mark, Panel, curves, drawable, threshold
 from lemmata.lab.frames import by_seed, pick
 from lemmata.lab.grid import ByProfile, Experiment
 from lemmata.lab.rule import above, at_least, at_most, below
@@ -102,11 +102,11 @@ def figure(frames: Frames) -> Figure:
 
     same = pick(trained, "attention", {"pattern": "same", "step": "same"})
     return Figure(
-        panels=(
-            panel("span", "patterns outside the span", "part in the span"),
-            panel("c_ts", "correlated patterns", "correlation"),
-            panel("noise", "noise", "standard deviation of a coordinate"),
-            Panel(
+        panels=drawable(
+            lambda: panel("span", "patterns outside the span", "part in the span"),
+            lambda: panel("c_ts", "correlated patterns", "correlation"),
+            lambda: panel("noise", "noise", "standard deviation of a coordinate"),
+            lambda: Panel(
                 title="training patterns correlated",
                 x="training step",
                 y="attention on the same step and pattern",
@@ -156,9 +156,9 @@ CLAIM = Claim(
         *(
             solved(
                 f"component-{word}",
-                "holds",
-                f"A component of {span} in the span is enough at alpha' = 0.1.",
-                FEBRUARY,
+                "comparison",
+                f"A component of {span} in the span is enough at alpha' = 0.1, after 1000 steps.",
+                f"{FEBRUARY}; its size, the examples and the steps are chosen here",
                 alpha=0.1,
                 span=span,
             )
@@ -220,8 +220,8 @@ CLAIM = Claim(
             prediction(
                 id=f"trained-{word}",
                 kind="comparison",
-                statement=f"Trained on patterns with a correlation of {c} attention finds step and pattern all the "
-                f"same.",
+                statement=f"Trained for 1500 steps on patterns with a correlation of {c} attention finds step and "
+                "pattern all the same.",
                 source=REVIEWS,
                 statistic="attention on the same step and the same pattern after 1500 steps",
                 predicted="at least 0.9",

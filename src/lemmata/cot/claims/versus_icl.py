@@ -12,14 +12,13 @@ from lemmata.cot.experiments import BASE, SEEDS, SETTING_SEEDS, SETTINGS, STATES
 from lemmata.cot.published import CONDITION_1, TENS, line
 from lemmata.cot.theory import condition_matrices, cot_error, icl_error, transitions
 from lemmata.lab.claim import Claim, Frames, Prediction
-from lemmata.lab.figure import Figure, Mark, Panel, Reference, curves
+from lemmata.lab.figure import Figure, Mark, Panel, Reference, curves, drawable
 from lemmata.lab.frames import by_seed
 from lemmata.lab.grid import Experiment
 from lemmata.lab.rule import above, at_least, at_most
 from lemmata.lab.stats import Estimate, error_rate_t, mean_t, paired_t
 
 PROMPTS = 1024
-ALPHA = 0.8
 WITH, WITHOUT = "condition-1", "no-condition-1"
 SPLITS = {WITH: "with Condition 1", WITHOUT: "without Condition 1"}
 
@@ -27,7 +26,7 @@ CURVES = Experiment(
     name="versus-icl",
     base=BASE,
     measures=tuple(
-        ErrorCurve(steps_shown=shown, split=(WITH, WITHOUT), prompts=PROMPTS, noise_law=(law,))
+        ErrorCurve(steps_shown=shown, split=(WITH, WITHOUT), tau=(), rho=(), prompts=PROMPTS, noise_law=(law,))
         for shown in (True, False)
         for law in ("coordinate", "norm")
     ),
@@ -63,20 +62,21 @@ def icl_over_cot(frame: pd.DataFrame, *, split: str) -> Estimate:
 
 
 @cache
-def oracle(steps: bool, split: str) -> Reference:
+def oracle(steps: bool, split: str, alpha: float) -> Reference:
     """The oracle's error against the number of examples."""
     matrices = condition_matrices(split == WITH, STATES)
     if steps:
-        y = tuple(cot_error(int(l), ALPHA, matrices).value for l in TENS)
+        y = tuple(cot_error(int(l), alpha, matrices).value for l in TENS)
     else:
         task = transitions(matrices)
-        y = tuple(icl_error(int(l), ALPHA, task.product, task.path[:, -1]) for l in TENS)
+        y = tuple(icl_error(int(l), alpha, task.product, task.path[:, -1]) for l in TENS)
     return Reference("oracle", TENS, y, "oracle", 2 * (not steps) + (split == WITHOUT))
 
 
 def figure(frames: Frames) -> Figure:
     """The four curves as published, and with smaller noise."""
     frame = frames[CURVES.name]
+    alpha = float(frame["alpha_test"].dropna().iloc[0])
 
     def panel(law: str, title: str) -> Panel:
         marks: list[Mark] = []
@@ -84,15 +84,18 @@ def figure(frames: Frames) -> Figure:
             for j, (split, words) in enumerate(SPLITS.items()):
                 where = {"split": split, "noise_law": law}
                 marks += curves(frame, metric, label=f"{name} {words}", where=where, first_group=2 * i + j)
-                marks.append(oracle(i == 0, split))
+                marks.append(oracle(i == 0, split, alpha))
         if law == "coordinate":
             groups = {"CoT": 1, "ICL with": 2, "ICL without": 3}
             marks += [line(f"published {name}", TENS, y, groups[name]) for name, y in CONDITION_1.items()]
         return Panel(title=title, x="examples l", y="error", marks=tuple(marks), y_log=True, y_range=(5e-4, 1.0))
 
     return Figure(
-        panels=(panel("coordinate", "noise of 0.2 in every coordinate"), panel("norm", "noise of norm 0.2")),
-        caption="Error against the number of examples at alpha' = 0.8, K = 3: step 1 is right in .45 of the examples, "
+        panels=drawable(
+            lambda: panel("coordinate", "noise in every coordinate"), lambda: panel("norm", "noise of a given norm")
+        ),
+        caption=f"Error against the number of examples at alpha' = {alpha:g}, K = 3: step 1 is right in .45 of the "
+        f"examples, "
         "step 3 in .55. Without Condition 1 step 3 has one favourite wrong state, so that most outcomes are wrong.",
     )
 
