@@ -321,6 +321,8 @@ def test_random_numbers_are_a_function_of_the_seed_and_of_how_many_there_are():
         ({"tau": 0.5, "rho": 0.95}, {}, "rho in [0.001, 0.888]"),
         ({"split": "last", "tau": 0.05}, {}, "raise tau"),
         ({"split": "even", "rho": 0.5}, {}, 'or split = "one", which has [0.001, 0.888]'),
+        ({"split": "condition-1"}, {}, "no tau and no rho with split=condition-1"),
+        ({"split": "one", "tau": None}, {}, "tau and rho for split=one"),
         ({"split": "condition-1"}, {"K": 2}, "K = 3 for split=condition-1"),
         ({"split": "no-condition-1"}, {"K": 4}, "K = 3 for split=no-condition-1"),
         ({"states": 21}, {}, "room for 21 orthogonal TSR patterns"),
@@ -338,7 +340,9 @@ def test_what_can_be_drawn_is_not_refused():
     TestSet(states=20, tau=0.5, rho=0.8).check(OneLayer())
     TestSet(states=10, span=0.0).check(OneLayer())
     TestSet(states=0, span=0.3, tau=0.5, rho=0.8).check(OneLayer())
-    for split in SPLITS:
+    for split in ("one", "last", "even"):
         check_mistakes(split, *CONSTANTS[split], 3, 10)
         check_mistakes(split, 1.0, 0.5, 3, 10)
+    for split in ("condition-1", "no-condition-1"):
+        check_mistakes(split, None, None, 3, 10)
     assert step_accuracies(0.5, 3, "even")[0] == pytest.approx(0.5 ** (1 / 3))

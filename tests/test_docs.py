@@ -10,20 +10,20 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import matplotlib
 import pytest
 import torch
+from brief import briefly
 from jsonschema import Draft202012Validator
 
 import lemmata
 from lemmata import cot, icl, registry
 from lemmata.cli import main
 from lemmata.cli.group import verbs
-from lemmata.lab.grid import Cell, Experiment
 from lemmata.lab.trainee import Trainee
 from lemmata.show import pages
 
@@ -33,9 +33,6 @@ PAGES = {str(path.relative_to(ROOT)): path for path in [ROOT / "README.md", *sor
 MODULES = (icl, cot)  # one a paper
 EXTEND = "docs/extend.md"  # its blocks are a package, which tests/test_registry.py installs
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-# The test profile: all conditions of --quick, for a moment each.
-STEPS, SEEDS, PROMPTS = 12, 2, 32
 
 
 @dataclass(frozen=True)
@@ -57,13 +54,6 @@ def inline_commands(page: str) -> list[str]:
     return [command for command in found if not re.search(r"\b[A-Z]{3,}\b", command)]
 
 
-def brief(cell: Cell) -> Cell:
-    """The same cell, trained for a few steps and tested on a few prompts."""
-    measures = [replace(m, prompts=PROMPTS) if "prompts" in {f.name for f in fields(m)} else m for m in cell.measures]
-    steps = min(STEPS, cell.config.steps)
-    return Cell(cell.config.replace({"steps": steps}), cell.seed, tuple(measures))
-
-
 @pytest.fixture(scope="session")
 def store(tmp_path_factory) -> Path:
     """One store for the blocks of all pages."""
@@ -73,16 +63,9 @@ def store(tmp_path_factory) -> Path:
 @pytest.fixture
 def desk(store, tmp_path, monkeypatch) -> Iterator[Path]:
     """A reader's working folder, where everything is trained under the test profile."""
-    as_registered = Experiment.cells
-
-    def cells(self, profile, *, seeds=None, changes=None, setting=None):
-        asked = as_registered(self, "quick", seeds=seeds, changes=changes, setting=setting)
-        return [brief(cell) for cell in asked if cell.seed < SEEDS]
-
     measured = dict.fromkeys(
         ("rate", "naive_rate", "ratio", "ratio_lo", "ratio_hi", "share_of_peak", "sgemm_gflops", "rss_mb"), 1.0
     )
-    monkeypatch.setattr(Experiment, "cells", cells)
     monkeypatch.setattr("lemmata.bench.run", lambda *_, **__: {"workloads": {"icl.one-layer": measured}, "machine": {}})
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     monkeypatch.delenv("LEMMATA_STORE", raising=False)
@@ -90,7 +73,8 @@ def desk(store, tmp_path, monkeypatch) -> Iterator[Path]:
     store.mkdir(exist_ok=True)
     (tmp_path / "lemmata-store").symlink_to(store)
     threads = torch.get_num_threads()
-    yield tmp_path
+    with briefly():
+        yield tmp_path
     torch.set_num_threads(threads)
 
 

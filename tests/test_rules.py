@@ -11,7 +11,7 @@ from scipy.stats import binom
 
 from lemmata.lab import rates
 from lemmata.lab.errors import InputError
-from lemmata.lab.rule import Rule, Verdict, at_least, at_most, between, within
+from lemmata.lab.rule import Rule, Verdict, above, at_least, at_most, below, between, within
 from lemmata.lab.stats import Estimate
 from lemmata.lab.truths import TRUTHS
 
@@ -40,6 +40,13 @@ CHEAP = 2000
         (at_most(0.01), 0.02, math.inf, Verdict.REFUTED),
         (at_least(0.9), 0.9, 1.0, Verdict.CONFIRMED),
         (at_least(0.9), 0.2, 0.8, Verdict.REFUTED),
+        (at_least(0.0), 0.0, 0.0, Verdict.CONFIRMED),
+        (above(0.0), 0.1, 0.2, Verdict.CONFIRMED),
+        (above(0.0), 0.0, 0.2, Verdict.UNDECIDED),
+        (above(0.0), 0.0, 0.0, Verdict.REFUTED),
+        (below(0.0), -0.2, -0.1, Verdict.CONFIRMED),
+        (below(0.0), -0.2, 0.0, Verdict.UNDECIDED),
+        (below(0.0), 0.0, 0.2, Verdict.REFUTED),
         (between(1.0, 2.0), 1.0, 1.0, Verdict.CONFIRMED),
         (between(1.0, 2.0), math.nan, math.nan, Verdict.UNDECIDED),
     ],
@@ -89,6 +96,8 @@ def test_a_rule_can_be_met_and_missed(make):
         (within(-2 / 3, 0.12), "inside [-0.7867, -0.5467], REFUTED if disjoint, else UNDECIDED"),
         (at_most(0.01), "ends at or below 0.01, REFUTED if it begins above, else UNDECIDED"),
         (at_least(12), "begins at or above 12, REFUTED if it ends below, else UNDECIDED"),
+        (above(0.01), "begins above 0.01, REFUTED if it ends at or below, else UNDECIDED"),
+        (below(0), "ends below 0, REFUTED if it begins at or above, else UNDECIDED"),
     ],
 )
 def test_a_rule_reads_as_a_sentence(rule, words):

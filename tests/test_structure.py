@@ -166,8 +166,13 @@ QUESTIONS = ("in-domain", "iterations", "resources", "train-length", "test-lengt
 PICTURES = ("lengths", "pruning", "attention", "neurons", "layers", "baselines")
 
 
-def test_the_claims_of_the_icl_paper_are_those_that_were_asked_for():
-    assert {claim.id for claim in claims("icl")} == {f"icl.{name}" for name in QUESTIONS + PICTURES}
+CHAINS = ("training", "coverage", "train-length", "test-length", "context", "icl-context", "versus-icl", "mechanism")
+ASKED = {"icl": QUESTIONS + PICTURES, "cot": (*CHAINS, "layers", "shift", "induction")}
+
+
+@pytest.mark.parametrize("paper", ASKED)
+def test_the_claims_of_a_paper_are_those_that_were_asked_for(paper):
+    assert {claim.id for claim in claims(paper)} == {f"{paper}.{name}" for name in ASKED[paper]}
 
 
 EVERY_CLAIM = [claim for paper in papers() for claim in paper.claims]

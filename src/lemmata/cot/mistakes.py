@@ -103,9 +103,10 @@ def _shares(
 ) -> tuple[np.ndarray, np.ndarray]:
     """How often step k is right, then the wrong pieces; and in which prompts it is wrong at all."""
     everywhere_B = np.ones(len(chosen_B), dtype=bool)
-    if tau is None or rho is None:  # one of the two about Condition 1
+    if split.endswith("condition-1"):
         p = (0.45, 1.0, 0.55)[k]
         return np.array([p, *[(1 - p) / (X - 1)] * (X - 1)]), everywhere_B
+    assert tau is not None and rho is not None  # `check_mistakes` has refused the rest
     p = tau ** (1 / K) if split == "even" else tau
     shares = np.array([p, *wrong_pieces(p, rho, X)])
     wrong_B = chosen_B == k if split == "one" else everywhere_B & (split == "even" or k == K - 1)

@@ -102,8 +102,7 @@ class FirstPassage(Repeated):
                     continue
                 if float(value_E[e]) < below:
                     already.add(i)
-                    # What is there from the start has an interval all the same: it took no more than a step.
-                    new += [Row("steps_lo", 0, before, at), Row("steps_hi", 0, max(snapshot.step, 1), at)]
+                    new += [Row("steps_lo", 0, before, at), Row("steps_hi", 0, snapshot.step, at)]
                 elif snapshot.step >= config.steps:
                     new += [Row("steps_lo", 0, snapshot.step, at), Row("steps_hi", 0, float("inf"), at)]
             found.append(new)

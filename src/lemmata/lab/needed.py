@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from lemmata.lab.errors import DataError
+from lemmata.lab.frames import grid_by_seed
 from lemmata.lab.stats import crossing
 
-__all__ = ["needed", "needed_between"]
+__all__ = ["needed", "needed_between", "passed_between"]
 
 
 def needed_between(
@@ -36,6 +37,21 @@ def needed_between(
     by_value = pd.Series(ends).unstack()
     lo_SP, hi_SP = (by_value.map(lambda pair, end=end: pair[end]).to_numpy(float) for end in (0, 1))
     return by_value.columns.to_numpy(float), lo_SP, hi_SP
+
+
+def passed_between(
+    frame: pd.DataFrame, by: str, where: Mapping[str, object] | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The values of `by` (P,), and the ends of the interval in which each seed's first passage lies, (S, P) each.
+
+    Rows are those of `lemmata.lab.measures.FirstPassage`. What had passed at the start took no more than a step.
+
+    >>> at = {"seed": [0, 0], "alpha": [0.4, 0.4], "metric": ["steps_lo", "steps_hi"]}
+    >>> passed_between(pd.DataFrame({**at, "value": [20.0, 24.0]}), "alpha")
+    (array([0.4]), array([[20.]]), array([[24.]]))
+    """
+    x_P, lo_SP = grid_by_seed(frame, "steps_lo", by, where)
+    return x_P, lo_SP, np.maximum(grid_by_seed(frame, "steps_hi", by, where)[1], 1)
 
 
 def needed(

@@ -85,7 +85,7 @@ class Rule:
             region, missed = f"ends below {self.hi:.4g}", "it begins at or above"
         elif self.lo == -math.inf:
             region, missed = f"ends at or below {self.hi:.4g}", "it begins above"
-        elif self.strict:
+        elif self.strict and self.hi == math.inf:
             region, missed = f"begins above {self.lo:.4g}", "it ends at or below"
         elif self.hi == math.inf:
             region, missed = f"begins at or above {self.lo:.4g}", "it ends below"

@@ -14,6 +14,7 @@ from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Curve, Figure, Mark, Panel, curves, power_law
 from lemmata.lab.frames import grid_by_seed
 from lemmata.lab.grid import ByProfile, Experiment
+from lemmata.lab.needed import passed_between
 from lemmata.lab.rule import above, at_most, within
 from lemmata.lab.stats import Estimate, censored_exponent, coefficient, mean_t
 from lemmata.lab.trainee import Value
@@ -45,8 +46,7 @@ PATTERNS = experiment("stages-patterns", tuple({"M": M} for M in (10, 14, 20, 28
 
 def position(frame: pd.DataFrame, axis: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The swept values (P,), and the ends of the interval in which each member's position stage ended, (S, P) each."""
-    x_P, lo_SP = grid_by_seed(frame, "steps_lo", axis, {"stage": "position"})
-    return x_P, lo_SP, grid_by_seed(frame, "steps_hi", axis, {"stage": "position"})[1]
+    return passed_between(frame, axis, {"stage": "position"})
 
 
 def pattern(frame: pd.DataFrame, axis: str, eps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -55,9 +55,7 @@ def pattern(frame: pd.DataFrame, axis: str, eps: float) -> tuple[np.ndarray, np.
     The stages overlap: what is learned of the pattern before the position is found is taken off as well.
     """
     x_P, begin_lo_SP, begin_hi_SP = position(frame, axis)
-    end_lo_SP, end_hi_SP = (
-        grid_by_seed(frame, metric, axis, {"stage": "loss", "eps": eps})[1] for metric in ("steps_lo", "steps_hi")
-    )
+    _, end_lo_SP, end_hi_SP = passed_between(frame, axis, {"stage": "loss", "eps": eps})
     # Where the loss passed first there was no stage at all: it is known to be shorter than anything that counts.
     lo_SP, hi_SP = np.maximum(end_lo_SP - begin_hi_SP, 0), np.maximum(end_hi_SP - begin_lo_SP, 1)
     return x_P, lo_SP, hi_SP
@@ -98,9 +96,7 @@ def alpha_coefficient(frame: pd.DataFrame) -> Estimate:
 
 def total_exponent(frame: pd.DataFrame, *, axis: str) -> Estimate:
     """The exponent of all steps to loss 0.02 along an axis."""
-    where = {"stage": "loss", "eps": LOSS}
-    x_P, lo_SP = grid_by_seed(frame, "steps_lo", axis, where)
-    return censored_exponent(x_P, lo_SP, grid_by_seed(frame, "steps_hi", axis, where)[1], margin=MARGIN)
+    return censored_exponent(*passed_between(frame, axis, {"stage": "loss", "eps": LOSS}), margin=MARGIN)
 
 
 def over_bound(frame: pd.DataFrame) -> Estimate:

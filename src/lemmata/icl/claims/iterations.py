@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from lemmata.icl.experiments import EPS, SEEDS, SETTING_SEEDS
@@ -11,8 +10,8 @@ from lemmata.icl.testing import ErrorPassage
 from lemmata.icl.theory import ITERATIONS_POSTER, ITERATIONS_SLIDES
 from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Mark, Panel, curves, power_law
-from lemmata.lab.frames import grid_by_seed
 from lemmata.lab.grid import ByProfile, Experiment
+from lemmata.lab.needed import passed_between
 from lemmata.lab.rule import within
 from lemmata.lab.stats import Estimate, censored_exponent
 from lemmata.lab.trainee import Value
@@ -55,20 +54,14 @@ BETA = Experiment(
 )
 
 
-def steps_between(frame: pd.DataFrame, axis: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The swept values (P,), and the ends of the interval in which each member reached eps, (S, P) each."""
-    x_P, lo_SP = grid_by_seed(frame, "steps_lo", axis)
-    return x_P, lo_SP, grid_by_seed(frame, "steps_hi", axis)[1]
-
-
 def against_alpha(frame: pd.DataFrame) -> Estimate:
     """The exponent of the steps to eps in alpha."""
-    return censored_exponent(*steps_between(frame, "alpha"), margin=MARGIN)
+    return censored_exponent(*passed_between(frame, "alpha"), margin=MARGIN)
 
 
 def against_beta(frame: pd.DataFrame) -> Estimate:
     """The exponent of the steps to eps in beta."""
-    return censored_exponent(*steps_between(frame, "beta"))
+    return censored_exponent(*passed_between(frame, "beta"))
 
 
 def figure(frames: Frames) -> Figure:
