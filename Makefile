@@ -34,7 +34,7 @@ demo: $(CORE)
 	@echo "== checking the claims of the ICL paper (quick profile, at most a few minutes)"
 	@$(BIN)/lemmata check icl --quick
 	@echo "== writing the report"
-	@$(BIN)/lemmata report -o $(REPORT) --force
+	@$(BIN)/lemmata report icl -o $(REPORT) --force
 	@echo "$(CURDIR)/$(REPORT)"
 
 test: lint docs

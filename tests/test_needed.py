@@ -68,9 +68,8 @@ def test_a_seed_without_any_number_has_never_arrived(everywhere):
 # Interpolated
 
 
-def crossed(sizes, curve, threshold, *, log_size=False, least=1e-9):
-    table = needed(frame({(0, 0.4): curve}, sizes), "alpha", threshold, least=least, log_size=log_size)
-    return table.to_numpy(float).item()
+def crossed(sizes, curve, threshold, *, least=1e-9):
+    return needed(frame({(0, 0.4): curve}, sizes), "alpha", threshold, least=least).to_numpy(float).item()
 
 
 @settings(deadline=None)
@@ -89,8 +88,8 @@ def test_where_an_error_falls_exponentially_the_size_is_exact(rate, threshold):
 @given(exponent=st.floats(0.3, 3), threshold=st.floats(1e-3, 0.2))
 def test_where_an_error_falls_as_a_power_the_size_is_exact_between_logarithms(exponent, threshold):
     sizes = np.array([1, 3, 10, 40, 10**11])
-    found = crossed(sizes, sizes**-exponent, threshold, log_size=True, least=1e-300)
-    assert found == pytest.approx(threshold ** (-1 / exponent), rel=1e-9)
+    found = crossed(np.log(sizes), sizes**-exponent, threshold, least=1e-300)
+    assert math.exp(found) == pytest.approx(threshold ** (-1 / exponent), rel=1e-9)
 
 
 def test_the_first_arrival_counts():
@@ -104,10 +103,9 @@ def test_a_curve_that_never_arrives_or_is_there_at_once_has_no_size():
 
 
 def test_an_error_of_nothing_counts_as_the_least_that_can_be_seen():
-    for log_size, at in ((False, lambda share: 4 + share * 4), (True, lambda share: 4 * 2**share)):
-        for least in (1e-2, 1e-4):
-            share = math.log(0.4 / 0.02) / math.log(0.4 / least)
-            assert crossed((2, 4, 8), (0.5, 0.4, 0.0), 0.02, least=least, log_size=log_size) == pytest.approx(at(share))
+    for least in (1e-2, 1e-4):
+        share = math.log(0.4 / 0.02) / math.log(0.4 / least)
+        assert crossed((2, 4, 8), (0.5, 0.4, 0.0), 0.02, least=least) == pytest.approx(4 + share * 4)
 
 
 def test_seeds_are_rows_and_the_values_of_one_or_several_constants_columns():

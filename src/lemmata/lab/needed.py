@@ -54,20 +54,12 @@ def passed_between(
     return x_P, lo_SP, np.maximum(grid_by_seed(frame, "steps_hi", by, where)[1], 1)
 
 
-def needed(
-    rows: pd.DataFrame,
-    by: str | Sequence[str],
-    threshold: float,
-    *,
-    least: float,
-    size: str = "x",
-    log_size: bool = False,
-) -> pd.DataFrame:
-    """The first size at which each seed's curve is at the threshold: a row a seed, a column a value of `by`.
+def needed(rows: pd.DataFrame, by: str | Sequence[str], threshold: float, *, least: float) -> pd.DataFrame:
+    """The first size x at which each seed's curve is at the threshold: a row a seed, a column a value of `by`.
 
-    Interpolated in log y between two sizes, or between their logarithms with `log_size`; y below `least`, such as half
-    an error in all prompts, counts as `least`, so that the logarithm exists. Infinite where the curve never arrives, is
-    there from its first size on, or has a point that is not a number: a diverged member has not arrived.
+    Interpolated in log y between two sizes (with logarithms for x, where sizes grow by factors); y below `least`, such
+    as half an error in all prompts, counts as `least`, so that the logarithm exists. Infinite where the curve never
+    arrives, is there from its first size on, or has a point that is not a number: a diverged member has not arrived.
 
     >>> rows = pd.DataFrame({"seed": [0] * 3, "alpha": [0.4] * 3, "x": [2, 4, 8], "value": [0.3, 0.1, 0.001]})
     >>> needed(rows, "alpha", 0.01, least=1e-4)
@@ -76,9 +68,8 @@ def needed(
     0      6.0
     """
     by = [by] if isinstance(by, str) else list(by)
-    table = _curves(rows, by, size)
+    table = _curves(rows, by, "x")
     sizes = table.columns.to_numpy(float)
-    scale, back = (np.log, np.exp) if log_size else (np.asarray, float)
 
     def first(y: np.ndarray) -> float:
         if np.isnan(y).any():
@@ -88,7 +79,7 @@ def needed(
         if len(below) == 0 or below[0] == 0:
             return np.inf
         i = below[0]
-        return float(back(np.interp(-np.log(threshold), -log_y[[i - 1, i]], scale(sizes[[i - 1, i]]))))
+        return float(np.interp(-np.log(threshold), -log_y[[i - 1, i]], sizes[[i - 1, i]]))
 
     return table.apply(lambda row: first(row.to_numpy(float)), axis=1).unstack(by)
 

@@ -51,7 +51,8 @@ def needed_by(frame: pd.DataFrame, law: str) -> pd.DataFrame:
     rows = pick(frame, "cot_error", {"noise_law": law})
     # Half of one wrong step in all prompts.
     least = 0.5 / PROMPTS / int(frame["K"].iloc[0])
-    return needed(rows, AXES, EPS, least=least, log_size=True)
+    # The lengths grow by factors.
+    return needed(rows.assign(x=np.log(rows["x"])), AXES, EPS, least=least).map(np.exp)
 
 
 def arm(frame: pd.DataFrame, law: str, axis: str) -> pd.DataFrame:
