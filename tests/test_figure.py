@@ -14,7 +14,7 @@ from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.text import Text
 
 from lemmata.lab.errors import OutputError
-from lemmata.lab.figure import Bars, Curve, Figure, Panel, Reference, Scatter
+from lemmata.lab.figure import Bars, Curve, Figure, Grid, Panel, Reference, Scatter
 from lemmata.show import output
 from lemmata.show.draw import caption, figure
 from lemmata.show.looks import looks
@@ -37,6 +37,7 @@ MARKS = {
     "scatter": Scatter("a_i > 0", (0.1, 0.2), (0.3, 0.4), group=2),
     "shaded": Scatter("rows", (0.1, 0.2), (0.3, 0.4), (0.0, 1.0), shade_label="step, 0 to 400"),
     "bars": Bars("neurons", (0.1, 0.2, 0.3), (3, 5, 2), 1),
+    "grid": Grid("accuracy", (0.0, 1.0, 2.0), (-1.0, 1.0), ((0.1, 0.5, float("nan")), (0.9, 1.0, 0.2))),
 }
 
 

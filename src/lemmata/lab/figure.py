@@ -21,6 +21,7 @@ __all__ = [
     "Bars",
     "Curve",
     "Figure",
+    "Grid",
     "Mark",
     "Panel",
     "Reference",
@@ -91,7 +92,22 @@ class Bars:
     group: int = 0
 
 
-Mark = Curve | Reference | Scatter | Bars
+@final
+@dataclass(frozen=True)
+class Grid:
+    """A heat map: z[j][i] is the mean over seeds at (x[i], y[j]); nan where there is none.
+
+    `label` says at the colour bar what z is. Colours span `z_range`, or all of z.
+    """
+
+    label: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    z: tuple[tuple[float, ...], ...]
+    z_range: tuple[float, float] | None = None
+
+
+Mark = Curve | Reference | Scatter | Bars | Grid
 
 
 @final

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lemmata.lab import figure as declared
 from lemmata.lab.check import Result
 from lemmata.show.looks import Look, legend_entries
-from lemmata.show.marks import draw, extent_x, extent_y
+from lemmata.show.marks import draw, extent_x, extent_y, grid_range
 from lemmata.show.notation import typeset
 from lemmata.show.scale import Scale
 from lemmata.show.style import INK, SHADES, Venue, rc, venue_style
@@ -156,14 +156,22 @@ def _with_means(limits: tuple[float, float], panel: declared.Panel) -> tuple[flo
 
 
 def _shade_bar(ax: Axes, panel: declared.Panel) -> None:
-    """What the shades of a scatter mean, from 0 to 1."""
-    shaded = [m for m in panel.marks if isinstance(m, declared.Scatter) and m.shade]
-    if shaded and ax.figure is not None:
-        bar = ax.figure.colorbar(
-            ScalarMappable(Normalize(0, 1), SHADES), ax=ax, ticks=[], fraction=0.05, pad=0.02, aspect=28
-        )
+    """What the colours of a heat map mean, or the shades of a scatter, from 0 to 1."""
+    for mark in panel.marks:
+        if isinstance(mark, declared.Grid):
+            _colour_bar(ax, mark.label, grid_range(mark), ticks=None)
+            return
+        if isinstance(mark, declared.Scatter) and mark.shade:
+            _colour_bar(ax, mark.shade_label or "shade, from 0 to 1", (0.0, 1.0), ticks=[])
+            return
+
+
+def _colour_bar(ax: Axes, label: str, span: tuple[float, float], ticks: Sequence[float] | None) -> None:
+    if ax.figure is not None:
+        colours = ScalarMappable(Normalize(*span), SHADES)
+        bar = ax.figure.colorbar(colours, ax=ax, ticks=ticks, fraction=0.05, pad=0.02, aspect=28)
         bar.outline.set_visible(False)
-        bar.set_label(typeset(shaded[0].shade_label or "shade, from 0 to 1"))
+        bar.set_label(typeset(label))
 
 
 def _legends(canvas: Canvas, cells: Sequence[SubplotSpec], entries: Entries, width: float, style: Venue) -> list[float]:

@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
-from lemmata.lab.figure import Curve, Mark, Reference, Scatter
+from lemmata.lab.figure import Bars, Curve, Grid, Mark, Reference, Scatter
 from lemmata.show.style import INK, MARKERS, MUTED, PAPER, group_style
 
 __all__ = ["Look", "legend_entries", "looks"]
@@ -88,8 +88,10 @@ def looks(marks: Sequence[Mark]) -> list[Look]:
     return found
 
 
-def _measured_look(mark: Mark) -> Look:
-    colour, marker = group_style(mark.group or 0)
+def _measured_look(mark: Curve | Scatter | Bars | Grid) -> Look:
+    if isinstance(mark, Grid):
+        return Look(MUTED, area=True)
+    colour, marker = group_style(mark.group)
     if isinstance(mark, Curve):
         return Look(colour, marker=marker)
     if isinstance(mark, Scatter):
@@ -114,13 +116,13 @@ def legend_entries(marks: Sequence[Mark]) -> list[tuple[str, Look]]:
     """Label and look of each entry, once.
 
     References that only repeat the colours of measured curves (the oracle of each, say) have one
-    entry together.
+    entry together. A heat map explains itself at its colour bar.
     """
     groups = {mark.group for mark in marks if isinstance(mark, Curve)}
     entries: dict[tuple[str, Look], None] = {}
     repeated: dict[str, list[tuple[Reference, Look]]] = {}
     for mark, look in zip(marks, looks(marks), strict=True):
-        if not mark.x:
+        if not mark.x or isinstance(mark, Grid):
             continue
         if isinstance(mark, Reference) and mark.style in ONE_FOR_ALL and mark.group in groups:
             repeated.setdefault(mark.style, []).append((mark, look))

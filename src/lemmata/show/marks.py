@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from lemmata.lab.figure import Bars, Curve, Mark, Reference, Scatter
+from lemmata.lab.figure import Bars, Curve, Grid, Mark, Reference, Scatter
 from lemmata.show.looks import Look, looks
 from lemmata.show.scale import Scale
-from lemmata.show.style import SHADES
+from lemmata.show.style import PAPER, SHADES
 
-__all__ = ["draw", "extent_x", "extent_y"]
+__all__ = ["draw", "extent_x", "extent_y", "grid_range"]
 
 # With more points than this a scatter is stored as a picture, even in a vector file.
 MANY_POINTS = 2000
@@ -25,6 +26,8 @@ MANY_CURVES = 3
 
 def extent_x(mark: Mark) -> NDArray[np.float64]:
     """The values that the x axis must show for this mark."""
+    if isinstance(mark, Grid):
+        return _edges(mark.x)
     if isinstance(mark, Bars):
         half = bar_width(mark) / 2
         return np.concatenate([np.asarray(mark.x) - half, np.asarray(mark.x) + half])
@@ -39,6 +42,8 @@ def extent_y(mark: Mark, *, log: bool) -> NDArray[np.float64]:
     An interval counts up to a quarter of the curve's own range or twice the usual interval; an open
     or enormous end runs over the edge and does not squash everything else.
     """
+    if isinstance(mark, Grid):
+        return _edges(mark.y)
     if isinstance(mark, Bars):
         return np.array([*mark.height, *([] if log else [0.0])])
     if isinstance(mark, Scatter):
@@ -66,6 +71,7 @@ def _curve_extent(mark: Curve, *, log: bool) -> NDArray[np.float64]:
 def draw(ax: Axes, marks: Sequence[Mark], x: Scale, y: Scale) -> None:
     """Draw the marks of a panel on axes of these scales."""
     bars = [mark for mark in marks if isinstance(mark, Bars)]
+    on_grid = any(isinstance(mark, Grid) for mark in marks)
     touching = sum(bool(y.at_zero(m.mean).any()) for m in marks if isinstance(m, Curve))
     many = sum(isinstance(mark, Curve) for mark in marks) > MANY_CURVES
     for mark, look in zip(marks, looks(marks), strict=True):
@@ -74,9 +80,11 @@ def draw(ax: Axes, marks: Sequence[Mark], x: Scale, y: Scale) -> None:
             touching -= bool(y.at_zero(mark.mean).any())
             _draw_zeros(ax, mark, look, x, y, size=1 + 0.5 * touching)
         elif isinstance(mark, Reference):
-            _draw_reference(ax, mark, look, x, y)
+            _draw_reference(ax, mark, look, x, y, outlined=on_grid)
         elif isinstance(mark, Scatter):
             _draw_scatter(ax, mark, look, x, y)
+        elif isinstance(mark, Grid):
+            _draw_grid(ax, mark)
         else:
             _draw_bars(ax, mark, look, y, [other for other in bars if other.x == mark.x])
 
@@ -114,7 +122,7 @@ def _draw_zeros(ax: Axes, mark: Curve, look: Look, x: Scale, y: Scale, *, size: 
         ax.add_line(line)
 
 
-def _draw_reference(ax: Axes, mark: Reference, look: Look, x: Scale, y: Scale) -> None:
+def _draw_reference(ax: Axes, mark: Reference, look: Look, x: Scale, y: Scale, *, outlined: bool) -> None:
     if mark.style == "threshold" and len(set(mark.y)) == 1:
         ax.axhline(mark.y[0], color=look.colour, lw=look.width, zorder=1)
     elif mark.style == "threshold" and len(set(mark.x)) == 1:
@@ -122,6 +130,8 @@ def _draw_reference(ax: Axes, mark: Reference, look: Look, x: Scale, y: Scale) -
     else:
         line = look.trace(x.place(mark.x), y.place(mark.y))
         line.set_zorder(2.5)
+        if outlined:
+            line.set_path_effects([withStroke(linewidth=3 * look.width, foreground=PAPER)])
         ax.add_line(line)
         y.clip_at_break(ax, line)
 
@@ -140,6 +150,30 @@ def _draw_scatter(ax: Axes, mark: Scatter, look: Look, x: Scale, y: Scale) -> No
         alpha=0.75,
         rasterized=len(mark.x) > MANY_POINTS,
     )
+
+
+def _draw_grid(ax: Axes, mark: Grid) -> None:
+    lo, hi = grid_range(mark)
+    mesh = ax.pcolormesh(_edges(mark.x), _edges(mark.y), np.asarray(mark.z, float), cmap=SHADES, vmin=lo, vmax=hi)
+    mesh.set_rasterized(True)
+
+
+def grid_range(mark: Grid) -> tuple[float, float]:
+    """What the colours of a heat map span."""
+    if mark.z_range is not None:
+        return mark.z_range
+    z = np.asarray(mark.z, float)
+    seen = z[np.isfinite(z)]
+    return (float(seen.min()), float(seen.max())) if len(seen) else (0.0, 1.0)
+
+
+def _edges(centre: Sequence[float]) -> NDArray[np.float64]:
+    """Where the fields of a heat map end: halfway between their centres, and as far beyond the outer ones."""
+    at = np.asarray(centre, float)
+    if len(at) < 2:
+        return np.concatenate([at - 0.5, at + 0.5])
+    middle = (at[:-1] + at[1:]) / 2
+    return np.concatenate([[2 * at[0] - middle[0]], middle, [2 * at[-1] - middle[-1]]])
 
 
 def _draw_bars(ax: Axes, mark: Bars, look: Look, y: Scale, beside: Sequence[Bars]) -> None:
