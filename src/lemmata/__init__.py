@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lemmata import cot as cot
+    from lemmata import editing as editing
     from lemmata import icl as icl
     from lemmata.lab.claim import Claim as Claim
     from lemmata.lab.claim import Paper as Paper
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __version__ = version("lemmata")
 
-_PAPERS = ("cot", "icl")
+_PAPERS = ("cot", "editing", "icl")
 _HOMES = {
     "ByProfile": "lemmata.lab.grid",
     "Claim": "lemmata.lab.claim",
@@ -51,6 +52,7 @@ __all__ = [
     "Prediction",
     "claim",
     "cot",
+    "editing",
     "figure",
     "icl",
     "papers",

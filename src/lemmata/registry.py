@@ -11,7 +11,7 @@ from dataclasses import fields
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from lemmata import cot, icl
+from lemmata import cot, editing, icl
 from lemmata.lab.claim import Claim, Paper
 from lemmata.lab.errors import RegistryError, StoreError, UnknownNameError, nearest
 from lemmata.lab.grid import Cell, Experiment
@@ -24,6 +24,7 @@ GROUP = "lemmata.papers"
 BUILT_IN: tuple[Paper, ...] = (
     icl.PAPER,
     cot.PAPER,
+    editing.PAPER,
 )
 
 

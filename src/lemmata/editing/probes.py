@@ -13,6 +13,7 @@ Shapes: E members, T tasks fine-tuned on, U tasks tested on, L edits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, final
@@ -23,8 +24,8 @@ from torch import Tensor
 
 from lemmata.editing.data import Samples, directions, outside, stacked
 from lemmata.editing.network import OneLayer, forward
-from lemmata.editing.theory import changes_correlation, correlation_to_alpha, function_similarity
-from lemmata.editing.vectors import base, deltas, edited
+from lemmata.editing.theory import changes_correlation, function_similarity
+from lemmata.editing.vectors import deltas, edited
 from lemmata.lab.ensemble import Params, Snapshot
 from lemmata.lab.errors import ConstantError
 from lemmata.lab.losses import error, hinge
@@ -34,7 +35,8 @@ from lemmata.lab.trainee import Measure, Row, coordinate
 
 __all__ = ["AddCurve", "OutsideGrid", "OutsideRay", "Scores", "Similarity", "fresh_samples", "outputs", "scores"]
 
-PARTS = ("both", "V")
+# Samples that are answered at once: what a neuron makes of them stays in cache.
+SLICE = 64
 
 
 @final
@@ -59,16 +61,15 @@ def fresh_samples(
 
 
 def outputs(weights: Params, readout: Tensor, samples: Samples) -> Tensor:
-    """The outputs of L networks a member on every tested task, output_ELUB, one network after the other."""
+    """The outputs of L networks a member on every tested task, output_ELUB, slice by slice of the samples."""
     U = samples.label_ETB.shape[1]
+    slices = samples.split(SLICE)
     with torch.no_grad():
-        return torch.stack(
-            [
-                forward({name: p[:, l : l + 1].expand(-1, U, -1, -1) for name, p in weights.items()}, readout, samples)
-                for l in range(weights["V"].shape[1])
-            ],
-            1,
-        )
+        found: list[Tensor] = []
+        for l in range(weights["V"].shape[1]):
+            one = {name: p[:, l : l + 1].expand(-1, U, -1, -1) for name, p in weights.items()}
+            found.append(torch.cat([forward(one, readout, part) for part in slices], -1))
+        return torch.stack(found, 1)
 
 
 def scores(snapshot: Snapshot, coefficient_LT: Tensor, samples: Samples, *, part: str = "both") -> Scores:
@@ -220,9 +221,9 @@ class Similarity(Measure):
     samples: int = 600
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
-        """Rows "similarity", "correlation", "inverted" and "weights" at x = alpha, with the coordinate share.
+        """Rows "similarity" and "correlation" at x = alpha, with the coordinate share.
 
-        "weights" is the cosine of the two task vectors themselves, which needs no inputs.
+        "cosine_W" and "cosine_V" are those of the two task vectors themselves, which need no inputs.
         """
         samples = fresh_samples(snapshot, self.samples, "editing.pooled")
         tasks = snapshot.configs[0].tasks
@@ -234,24 +235,22 @@ class Similarity(Measure):
         return [
             [Row(metric, config.alpha, value, {"share": self.share}) for metric, value in estimates.items()]
             for config, estimates in zip(
-                snapshot.configs, map(_estimates, pooled_ELB.numpy(), _cosines(snapshot.params)), strict=True
+                snapshot.configs, map(_estimates, pooled_ELB.numpy(), *_cosines(snapshot.params)), strict=True
             )
         ]
 
 
-def _estimates(change_LB: np.ndarray, cosine: float) -> dict[str, float]:
-    if not np.isfinite(change_LB).all():
-        return dict.fromkeys(("similarity", "correlation", "inverted", "weights"), float("nan"))
-    correlation = changes_correlation(change_LB[0], change_LB[1])
+def _estimates(change_LB: np.ndarray, cosine_W: float, cosine_V: float) -> dict[str, float]:
+    there = bool(np.isfinite(change_LB).all())
     return {
-        "similarity": function_similarity(change_LB[0], change_LB[1]),
-        "correlation": correlation,
-        "inverted": correlation_to_alpha(float(np.clip(correlation, -1, 1))),
-        "weights": cosine,
+        "similarity": function_similarity(*change_LB) if there else math.nan,
+        "correlation": changes_correlation(*change_LB) if there else math.nan,
+        "cosine_W": cosine_W,
+        "cosine_V": cosine_V,
     }
 
 
-def _cosines(params: Params) -> list[float]:
-    """The cosine of the first two task vectors of each member, all weights together."""
-    vector_ETX = torch.cat([deltas(params)[name].flatten(2) for name in base(params)], -1)
-    return torch.cosine_similarity(vector_ETX[:, 0], vector_ETX[:, 1], -1).tolist()
+def _cosines(params: Params) -> list[list[float]]:
+    """The cosine of the first two task vectors of each member, of W and of V."""
+    vectors = [deltas(params)[name].flatten(2) for name in ("W", "V")]
+    return [torch.cosine_similarity(v_ETX[:, 0], v_ETX[:, 1], -1).tolist() for v_ETX in vectors]

@@ -29,7 +29,6 @@ __all__ = [
     "ROW_NORM",
     "Interval",
     "changes_correlation",
-    "correlation_to_alpha",
     "expected_correlation",
     "function_similarity",
     "low_rank_bounds",
@@ -188,7 +187,8 @@ def changes_correlation(change_1: ArrayLike, change_2: ArrayLike) -> float:
     """
     u_1, u_2 = _changes(change_1, change_2)
     scale = math.sqrt(float((u_1**2).sum() * (u_2**2).sum()))
-    return float((u_1 * u_2).sum()) / scale if scale else 0.0
+    # Rounding may take it a digit beyond 1.
+    return float(np.clip((u_1 * u_2).sum() / scale, -1, 1)) if scale else 0.0
 
 
 def function_similarity(change_1: ArrayLike, change_2: ArrayLike) -> float:
@@ -229,22 +229,6 @@ def expected_correlation(alpha: float) -> float:
     """
     _check_alpha(alpha)
     return 2 * alpha / (1 + alpha**2)
-
-
-def correlation_to_alpha(correlation: float) -> float:
-    """The alpha whose `expected_correlation` this is.
-
-    Raises:
-        InputError: a correlation outside [-1, 1].
-
-    Source: made here; see `function_similarity`.
-
-    >>> round(correlation_to_alpha(0.8), 6), correlation_to_alpha(0.0)
-    (0.5, 0.0)
-    """
-    _check_alpha(correlation)
-    # Rationalised, so that nothing is divided by a correlation of 0.
-    return correlation / (1 + math.sqrt(1 - correlation**2))
 
 
 def _changes(change_1: ArrayLike, change_2: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
