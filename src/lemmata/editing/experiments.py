@@ -12,7 +12,7 @@ from lemmata.editing.probes import AddCurve, Similarity
 from lemmata.lab.grid import ByProfile, Experiment, product
 from lemmata.lab.trainee import Value
 
-__all__ = ["BASE", "EPS", "FAILED", "MARGIN", "NOISE", "PAIRS", "SEEDS", "SETTINGS", "SETTING_SEEDS"]
+__all__ = ["BASE", "EPS", "FAILED", "MARGIN", "NOISE", "PAIRS", "SEEDS", "SETTINGS", "SETTING_SEEDS", "started"]
 
 SEEDS = ByProfile(quick=5, default=10, full=20)
 SETTING_SEEDS = ByProfile(quick=0, default=3, full=5)
@@ -34,6 +34,16 @@ SETTINGS: dict[str, dict[str, Value]] = {
     "400 neurons": {"m": 400},
     "5 irrelevant patterns": {"J": 5},
 }
+
+
+def started(w0: float) -> str:
+    """The start of W in words.
+
+    >>> started(0.0), started(4.0)
+    ('W^(0) = 0', 'W^(0) = 4 I')
+    """
+    return f"W^(0) = {w0:g} I" if w0 else "W^(0) = 0"
+
 
 FALLING = tuple(-0.25 * i for i in range(12, 0, -1))
 LAMBDAS = (-8.0, -6.0, -5.0, -4.0, *FALLING, *(round(0.05 * i, 2) for i in range(31)), 1.75, 2.0)

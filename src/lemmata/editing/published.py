@@ -21,8 +21,9 @@ def region(
 
     With gamma_1 > 0 the pairs lie to the right of both lines, gamma_1 x + gamma_2 y = at and the same with squares.
 
-    >>> [tuple(round(float(v), 2) for v in part) for part in region((0.5, -0.5), 0.5, (0.0, 3.0), (-1.0, 1.0))]
-    [(3.0, 1.5, 2.0), (-1.0, 0.5, 1.0)]
+    >>> lambda_1, lambda_2 = region((0.5, -0.5), 0.5, (0.0, 3.0), (-1.0, 1.0))
+    >>> [round(value, 2) for value in min(zip(lambda_1, lambda_2))]
+    [1.5, 0.5]
     """
     gamma_1, gamma_2 = gamma
     heights = np.linspace(min(y), max(y), 401)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from lemmata.lab.figure import Bars, Curve, Grid, Mark, Reference, Scatter
@@ -131,7 +131,9 @@ def _draw_reference(ax: Axes, mark: Reference, look: Look, x: Scale, y: Scale, *
         line = look.trace(x.place(mark.x), y.place(mark.y))
         line.set_zorder(2.5)
         if outlined:
-            line.set_path_effects([withStroke(linewidth=3 * look.width, foreground=PAPER)])
+            under = replace(look, colour=PAPER, line="-", width=2.2 * look.width, marker="").trace(*line.get_data())
+            under.set_zorder(2.4)
+            ax.add_line(under)
         ax.add_line(line)
         y.clip_at_break(ax, line)
 

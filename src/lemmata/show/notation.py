@@ -41,16 +41,24 @@ def typeset(text: str) -> str:
     (M1 - 1)$^{-1/2}$
     >>> print(typeset("0-1 error from -2/3 to eps^-2"))
     0-1 error from −2/3 to ε$^{-2}$
+    >>> print(typeset("W^(0) = 4 I"))
+    W$^{(0)}$ = 4 I
     """
     if "$" in text:
         return text
     text = WITH_INDEX.sub(_indexed, text)
     text = GREEK_WORD.sub(lambda found: GREEK[found[1]] + "′" * len(found[2]), text)
-    text = WITH_POWER.sub(lambda found: f"$^{{{found[1] or found[2] or found[3]}}}$", text)
+    text = WITH_POWER.sub(_raised, text)
     text = MINUS.sub("−", text)
     for plain, sign in COMPARISON.items():
         text = text.replace(plain, sign)
     return text
+
+
+def _raised(found: re.Match[str]) -> str:
+    """A power, or a count of steps, which keeps its parentheses."""
+    step = found[1] is not None and found[1].isdigit()
+    return f"$^{{({found[1]})}}$" if step else f"$^{{{found[1] or found[2] or found[3]}}}$"
 
 
 def _indexed(found: re.Match[str]) -> str:

@@ -134,7 +134,7 @@ CLAIM = Claim(
                 rule=at_most(CLOSE),
             )
             for name, words, w0, tau, share in (
-                ("", ", from W^(0) = 0 I", 0.0, 0.0, 0.5),
+                ("", ", from W^(0) = 0", 0.0, 0.0, 0.5),
                 ("-own-kind", ", from W^(0) = 4 I", 4.0, 0.0, 0.5),
                 ("-with-noise", f" with token noise {NOISE}", 0.0, NOISE, 0.5),
                 ("-unbalanced", " on a sample with four fifths of task 1", 0.0, 0.0, 0.8),

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from lemmata.editing.experiments import BASE, EPS, FAILED, MARGIN, NOISE, PAIRS, SEEDS, SETTING_SEEDS, SETTINGS
+from lemmata.editing.experiments import BASE, EPS, FAILED, MARGIN, NOISE, PAIRS, SEEDS, SETTING_SEEDS, SETTINGS, started
 from lemmata.editing.probes import AddCurve
 from lemmata.editing.theory import multi_task
 from lemmata.lab.claim import Claim, Frames, Prediction
@@ -142,7 +142,7 @@ def figure(frames: Frames) -> Figure:
         for group, w0 in enumerate((0.0, 4.0)):
             table = smallest(frame, w0=w0)
             long = table.melt(ignore_index=False, var_name="alpha").reset_index().assign(metric="lambda")
-            marks += curves(long, "lambda", x="alpha", label=f"W^(0) = {w0:g} I", first_group=group)
+            marks += curves(long, "lambda", x="alpha", label=started(w0), first_group=group)
         line = tuple(sorted({x for mark in marks for x in mark.x}))
         marks.append(Reference("1 - alpha", line, tuple(multi_task(x).lo for x in line), "prediction"))
         return Panel(title="smallest lambda for task 2", x="alpha", y="lambda", marks=tuple(marks))
@@ -152,7 +152,7 @@ def figure(frames: Frames) -> Figure:
         for group, w0 in enumerate((0.0, 4.0)):
             table = joint(frame, "hinge", w0=w0)
             long = table.melt(ignore_index=False, var_name="alpha").reset_index().assign(metric="joint")
-            marks += curves(long, "joint", x="alpha", label=f"W^(0) = {w0:g} I", first_group=group)
+            marks += curves(long, "joint", x="alpha", label=started(w0), first_group=group)
         marks.append(threshold("failed", y=FAILED))
         return Panel(title="larger loss at the best lambda", x="alpha", y="hinge loss", marks=tuple(marks))
 
@@ -178,7 +178,7 @@ CLAIM = Claim(
         *(
             prediction(
                 id=f"slope{name}",
-                statement=f"From W^(0) = {w0:g} I the smallest lambda falls with alpha at slope -1, "
+                statement=f"From {started(w0)} the smallest lambda falls with alpha at slope -1, "
                 "for alpha from 0 to 0.9.",
                 kind="tight",
                 statistic=f"slope of the smallest lambda with a loss of at most {EPS} on task 2, against alpha",
@@ -218,7 +218,7 @@ CLAIM = Claim(
         *(
             prediction(
                 id=f"contradictory{name}",
-                statement=f"From W^(0) = {w0:g} I no lambda in [0, 2] joins contradictory tasks, alpha <= -0.2.",
+                statement=f"From {started(w0)} no lambda in [0, 2] joins contradictory tasks, alpha <= -0.2.",
                 source="remark on Theorem 1",
                 statistic="larger of the two losses at the best lambda, at the alpha where it is least",
                 predicted=f"above {FAILED}",

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from lemmata.editing.experiments import BASE, EPS, FAILED, NOISE, SEEDS, SETTING_SEEDS, SETTINGS
+from lemmata.editing.experiments import BASE, EPS, FAILED, NOISE, SEEDS, SETTING_SEEDS, SETTINGS, started
 from lemmata.editing.probes import OutsideGrid, OutsideRay
 from lemmata.editing.published import REGION_GAMMA, REGION_THRESHOLD, region
 from lemmata.editing.theory import out_of_domain
@@ -114,7 +114,7 @@ def figure(frames: Frames) -> Figure:
         if direction["gamma_1"] > 0:
             border = region((direction["gamma_1"], direction["gamma_2"]), at, x, y)
             marks.append(Reference(f"both sums = {at:g}", *border, "prediction"))
-        return Panel(title=f"{label}, W^(0) = {w0:g} I", x="lambda_1", y="lambda_2", marks=tuple(marks))
+        return Panel(title=f"{label}, {started(w0)}", x="lambda_1", y="lambda_2", marks=tuple(marks))
 
     def along() -> Panel:
         rows = frame[(frame["w0"] == 0) & (frame["tau"] == 0) & frame["gamma_1"].eq(_direction(frame, "")["gamma_1"])]
@@ -199,7 +199,7 @@ CLAIM = Claim(
         ),
         prediction(
             id="second-sum-below-0",
-            statement="From W^(0) = 0 I the first condition alone is not enough: it fails where the second sum is "
+            statement="From W^(0) = 0 the first condition alone is not enough: it fails where the second sum is "
             "below 0.",
             kind="mechanism",
             statistic=f"largest loss where the first sum is at least {THRESHOLD} and the second below 0",
@@ -209,7 +209,7 @@ CLAIM = Claim(
         ),
         prediction(
             id="second-sum-tight",
-            statement="From W^(0) = 0 I a second sum of 1 is needed: it fails somewhere between 0.4 and 1.",
+            statement="From W^(0) = 0 a second sum of 1 is needed: it fails somewhere between 0.4 and 1.",
             kind="tight",
             statistic=f"largest loss where the first sum is at least {THRESHOLD} and the second from 0.4 to 1",
             predicted=f"above {FAILED}",

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from lemmata.editing.experiments import FAILED, NOISE, PAIRS
+from lemmata.editing.experiments import FAILED, NOISE, PAIRS, started
 from lemmata.editing.theory import NEGATION
 from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.errors import DataError
@@ -129,12 +129,13 @@ def figure(frames: Frames) -> Figure:
     """Losses of both tasks against lambda from two starts of W, and the window's lower end."""
     frame = frames[PAIRS.name]
 
-    def losses(task: int, w0: float) -> Panel:
-        rows = negated(frame, "hinge", task, w0=w0)
+    def losses(task: int, w0: float, part: str = "both") -> Panel:
+        rows = negated(frame, "hinge", task, w0=w0, part=part)
         shown = rows[rows["alpha"].isin([-1.0, -0.6, -0.2, 0.0, 0.3])]
         level = threshold("", y=FAILED if task == 1 else UNLEARNED)
         marks = (*curves(shown, "hinge", by="alpha", label="alpha = {}"), level)
-        return Panel(title=f"task {task}, W^(0) = {w0:g} I", x="lambda", y="hinge loss", marks=marks)
+        title = f"task {task}, {started(w0)}" + (", V alone" if part == "V" else "")
+        return Panel(title=title, x="lambda", y="hinge loss", marks=marks)
 
     def ends() -> Panel:
         marks: list[Mark] = []
@@ -143,7 +144,7 @@ def figure(frames: Frames) -> Figure:
             seen_SP = np.where(np.isfinite(hi_SP), hi_SP, lo_SP)
             long = pd.DataFrame(seen_SP, columns=alpha_P).melt(ignore_index=False, var_name="at")
             long = long.assign(metric="end").reset_index(names="seed")
-            marks += curves(long, "end", x="at", label=f"W^(0) = {w0:g} I", first_group=group)
+            marks += curves(long, "end", x="at", label=started(w0), first_group=group)
         first = marks[0]
         if isinstance(first, Curve):
             marks.append(power_law("stated: -2", first, NEGATION, "prediction"))
@@ -153,12 +154,14 @@ def figure(frames: Frames) -> Figure:
         panels=drawable(
             partial(losses, 1, 0.0),
             partial(losses, 2, 0.0),
-            ends,
+            partial(losses, 2, 0.0, "V"),
             partial(losses, 1, 4.0),
             partial(losses, 2, 4.0),
+            ends,
         ),
         caption="Psi^(0) + Delta_1 + lambda Delta_2 for lambda from 0 down. A task counts as kept up to a loss of 0.05 "
-        "and as unlearned from 0.5 on (grey). Right: where the window of lambda that unlearns task 2 and keeps task 1 "
+        "and as unlearned from 0.5 on (grey). Upper right: lambda in V alone. Lower right: where the window "
+        "of lambda that unlearns task 2 and keeps task 1 "
         "closes; at |lambda| = 8, the last one tried, it was still open.",
     )
 
@@ -203,7 +206,7 @@ CLAIM = Claim(
         *(
             prediction(
                 id=f"lower-end{name}",
-                statement=f"From W^(0) = {w0:g} I the window's lower end grows as alpha^-2.",
+                statement=f"From {started(w0)} the window's lower end grows as alpha^-2.",
                 kind="tight",
                 source="Theorem 2, read as an equality",
                 statistic="exponent of the window's lower end in |alpha|, alpha from -1 to -0.2, lambda down to -8",
@@ -215,8 +218,8 @@ CLAIM = Claim(
         ),
         prediction(
             id="lower-end-ratio",
-            statement="From W^(0) = 0 I the window reaches much farther at alpha = -0.2 than at alpha = -1: alpha^-2 is "
-            "25 times larger.",
+            statement="From W^(0) = 0 the window reaches much farther at alpha = -0.2 than at alpha = -1: "
+            "alpha^-2 is 25 times larger.",
             kind="tight",
             source="Theorem 2, read as a proportion",
             statistic="lower end at alpha = -0.2 over that at alpha = -1",
@@ -226,7 +229,8 @@ CLAIM = Claim(
         ),
         prediction(
             id="wider-own-kind",
-            statement="From W^(0) = 4 I the window is wider than was proved: at alpha = -1 it is still open at lambda = -8.",
+            statement="From W^(0) = 4 I the window is wider than was proved: at alpha = -1 it is still open "
+            "at lambda = -8.",
             kind="comparison",
             source="made here",
             statistic="|lambda| down to which the window is known to be open, at alpha = -1",
@@ -237,7 +241,7 @@ CLAIM = Claim(
         *(
             prediction(
                 id=f"open{name}",
-                statement=f"From W^(0) = {w0:g} I irrelevant tasks stay unlearned all the way down to lambda = -8: the "
+                statement=f"From {started(w0)} irrelevant tasks stay unlearned all the way down to lambda = -8: the "
                 "window has no end at alpha = 0.",
                 statistic="least loss on task 2 for lambda from -1 to -8, at alpha = 0",
                 predicted=f"at least {UNLEARNED}",
@@ -248,7 +252,7 @@ CLAIM = Claim(
         ),
         prediction(
             id="values-alone",
-            statement="From W^(0) = 0 I the window ends because W and V change sign together: with V alone negated, "
+            statement="From W^(0) = 0 the window ends because W and V change sign together: with V alone negated, "
             "contradictory tasks stay unlearned all the way down to lambda = -8.",
             kind="mechanism",
             source="made here",
