@@ -34,7 +34,9 @@ __all__ = [
     "low_rank_bounds",
     "multi_task",
     "out_of_domain",
+    "products",
     "row_bounds",
+    "similarity_of",
     "unlearning",
 ]
 
@@ -185,10 +187,10 @@ def changes_correlation(change_1: ArrayLike, change_2: ArrayLike) -> float:
     >>> round(changes_correlation([1.0, -0.5, 0.5, -1.0], [0.5, -1.0, 1.0, -0.5]), 3)
     0.8
     """
-    u_1, u_2 = _changes(change_1, change_2)
-    scale = math.sqrt(float((u_1**2).sum() * (u_2**2).sum()))
+    product_N, square_1_N, square_2_N = products(change_1, change_2)
+    scale = math.sqrt(float(square_1_N.sum() * square_2_N.sum()))
     # Rounding may take it a digit beyond 1.
-    return float(np.clip((u_1 * u_2).sum() / scale, -1, 1)) if scale else 0.0
+    return float(np.clip(product_N.sum() / scale, -1, 1)) if scale else 0.0
 
 
 def function_similarity(change_1: ArrayLike, change_2: ArrayLike) -> float:
@@ -207,13 +209,7 @@ def function_similarity(change_1: ArrayLike, change_2: ArrayLike) -> float:
     >>> round(function_similarity([1.0, -0.5, 0.5, -1.0], [0.5, -1.0, 1.0, -0.5]), 3)
     0.5
     """
-    u_1, u_2 = _changes(change_1, change_2)
-    square_1, square_2 = (u_1**2).sum(1), (u_2**2).sum(1)
-    if not square_1.any() or not square_2.any():
-        return 0.0
-    product = (u_1 * u_2).sum(1) / math.sqrt(square_1.mean() * square_2.mean())
-    larger = np.maximum(square_1 / square_1.mean(), square_2 / square_2.mean())
-    return float(product.sum() / larger.sum())
+    return float(similarity_of(*products(change_1, change_2)))
 
 
 def expected_correlation(alpha: float) -> float:
@@ -231,12 +227,36 @@ def expected_correlation(alpha: float) -> float:
     return 2 * alpha / (1 + alpha**2)
 
 
-def _changes(change_1: ArrayLike, change_2: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Both as (N, C)."""
+def similarity_of(product_XN: np.ndarray, square_1_XN: np.ndarray, square_2_XN: np.ndarray) -> np.ndarray:
+    """`function_similarity` of samples whose `products` are given, (...), such as many resamples of one.
+
+    >>> product_N, square_N = np.array([0.5, 0.5]), np.array([1.0, 1.0])
+    >>> float(similarity_of(product_N, square_N, square_N))
+    0.5
+    """
+    mean_1, mean_2 = square_1_XN.mean(-1, keepdims=True), square_2_XN.mean(-1, keepdims=True)
+    there = (mean_1 > 0) & (mean_2 > 0)
+    # A fine-tuning that changed nothing is similar to none.
+    mean_1, mean_2 = np.where(there, mean_1, 1.0), np.where(there, mean_2, 1.0)
+    larger = np.maximum(square_1_XN / mean_1, square_2_XN / mean_2).sum(-1)
+    product = (product_XN / np.sqrt(mean_1 * mean_2)).sum(-1)
+    return np.where(there[..., 0], product / np.where(larger > 0, larger, 1.0), 0.0)
+
+
+def products(change_1: ArrayLike, change_2: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What estimates of alpha need of each input: <u_1, u_2>, |u_1|^2 and |u_2|^2, (N,) each.
+
+    Raises:
+        InputError: as `changes_correlation`.
+
+    >>> [part.tolist() for part in products([[1.0, 2.0]], [[3.0, -1.0]])]
+    [[1.0], [5.0], [10.0]]
+    """
     u_1, u_2 = np.asarray(change_1, float), np.asarray(change_2, float)
     if u_1.shape != u_2.shape or u_1.ndim not in (1, 2) or u_1.size == 0:
         got = f"shapes {u_1.shape} and {u_2.shape}"
         raise InputError("changes of the same outputs, (N,) or (N, C)", got, "run both models on the same inputs")
     if not (np.isfinite(u_1).all() and np.isfinite(u_2).all()):
         raise InputError("finite changes of the outputs", "nan or inf", "leave out inputs that a model fails on")
-    return u_1.reshape(len(u_1), -1), u_2.reshape(len(u_2), -1)
+    u_1, u_2 = u_1.reshape(len(u_1), -1), u_2.reshape(len(u_2), -1)
+    return (u_1 * u_2).sum(1), (u_1**2).sum(1), (u_2**2).sum(1)
