@@ -19,7 +19,7 @@ from lemmata.cli.progress import Meter
 from lemmata.lab.grid import measure
 from lemmata.lab.trainee import Measure, Row
 
-VERBS = ["list", "plan", "check", "table", "show", "report", "network", "cite", "doctor", "bench"]
+VERBS = ["list", "plan", "check", "table", "show", "report", "network", "edit", "cite", "doctor", "bench"]
 
 
 @dataclass(frozen=True, kw_only=True)

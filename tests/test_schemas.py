@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from checkpoints import save, weights
 from jsonschema import Draft202012Validator, ValidationError
 
 SCHEMAS = Path(__file__).parent.parent / "docs" / "schemas"
@@ -26,6 +27,11 @@ CALLS = {
         ["examples", "--split", "even", "--json"],
         ["examples", "--split", "even", "--tau", "0.3", "--rho", "0.62", "--json"],
         ["examples", "--tau", "0.42", "--json"],
+    ],
+    "edit": [
+        ["edit", "--base", "base", "--add", "ft1", "--subtract", "ft2:0.5", "-o", "out", "--force", "--json"],
+        ["edit", "--base", "base", "--add", "ft1", "--rank", "1", "--keep-rows", "0.2", "-o", "low", "--json"],
+        ["edit", "--base", "base", "--add", "ft1", "--dare", "0.5", "-o", "dare", "--json"],
     ],
     "doctor": [["doctor", "--json"], ["doctor", "--store", "none", "--json"]],
     "bench": [["bench", "--rounds", "1", "--json"], ["bench", "icl", "--compile", "--json"]],
@@ -58,14 +64,21 @@ def bench(monkeypatch):
     monkeypatch.setattr("lemmata.bench.run", run)
 
 
+@pytest.fixture
+def models(checked):
+    """A base and two fine-tunings of it, in the working folder."""
+    for i, name in enumerate(("base", "ft1", "ft2")):
+        save(name, weights(i), config={})
+
+
 @pytest.mark.parametrize("verb", CALLS)
-def test_a_verb_prints_one_object_of_its_schema(checked, bench, verb):
+def test_a_verb_prints_one_object_of_its_schema(checked, bench, models, verb):
     for args in CALLS[verb]:
         schema(verb).validate(checked.run(*args).json)
 
 
 @pytest.mark.parametrize("verb", CALLS)
-def test_a_schema_is_one_and_refuses_what_lacks_a_key(checked, bench, verb):
+def test_a_schema_is_one_and_refuses_what_lacks_a_key(checked, bench, models, verb):
     validator = schema(verb)
     Draft202012Validator.check_schema(validator.schema)
     record = checked.run(*CALLS[verb][0]).json

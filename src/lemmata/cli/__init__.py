@@ -5,6 +5,7 @@
     checking.py  plan, check: what is trained
     reading.py    table, show, report, network: what is read from the store
     examples.py  examples: how many demonstrations a prompt needs (matrices.py reads files, measured.py the store)
+    edit.py      edit: task vectors added to a checkpoint, or subtracted (advice.py tells which coefficients)
     errors.py    how a call ends that cannot succeed
 
 Nothing here imports torch before a verb needs it, so that `--help` is at once.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lemmata.cli import about, checking, examples, reading
+from lemmata.cli import about, checking, edit, examples, reading
 from lemmata.cli.errors import explain
 from lemmata.cli.group import verbs
 from lemmata.cli.output import say
@@ -30,6 +31,7 @@ for _verb in (
     reading.report,
     reading.network,
     examples.examples,
+    edit.edit,
     about.cite,
     about.doctor,
     about.bench,

@@ -49,7 +49,7 @@ AT_ONCE = 4_000_000
 # Coefficients that are tried where there are labels.
 GRIDS: dict[Goal, tuple[float, ...]] = {
     "add": tuple(round(0.1 * i, 1) for i in range(21)),
-    "subtract": tuple(round(-0.1 * i, 1) for i in range(21)),
+    "subtract": (0.0, *(round(-0.1 * i, 1) for i in range(1, 21))),
 }
 
 
@@ -141,29 +141,22 @@ def advise(change_1: ArrayLike, change_2: ArrayLike, *, goal: Goal = "add") -> A
     )
 
 
-def validate(score: Callable[[float], float], grid: Sequence[float]) -> Validated:
-    """The coefficient with the best score; of several that are as good, the middle of the widest run of them.
+def validate(score: Callable[[float], float], grid: Sequence[float], *, near: float | None = None) -> Validated:
+    """The coefficient with the best score; of several that are as good the one nearest to `near`, 0 if there is none.
 
     Raises:
         InputError: no coefficients.
 
-    >>> validate(lambda x: min(x, 0.5), [0.0, 0.25, 0.5, 0.75, 1.0]).coefficient
+    >>> validate(lambda x: min(x, 0.5), [0.0, 0.25, 0.5, 0.75, 1.0], near=0.7).coefficient
     0.75
     """
     if not grid:
         raise InputError("coefficients to try", "none", "pass at least one")
     scores = [score(x) for x in grid]
     best = max(scores)
-    runs: list[list[int]] = []
-    for i, value in enumerate(scores):
-        if value == best:
-            if runs and runs[-1][-1] == i - 1:
-                runs[-1].append(i)
-            else:
-                runs.append([i])
-    widest = max(runs, key=len)
-    chosen = widest[len(widest) // 2]
-    return Validated(coefficient=grid[chosen], score=best, grid=tuple(grid), scores=tuple(scores))
+    as_good = [x for x, value in zip(grid, scores, strict=True) if value == best]
+    chosen = min(as_good, key=lambda x: abs(x - (near or 0.0)))
+    return Validated(coefficient=chosen, score=best, grid=tuple(grid), scores=tuple(scores))
 
 
 def _relation(alpha: Interval) -> Relation:

@@ -91,19 +91,19 @@ def weights_of(base: Checkpoint, vectors: Sequence[Vector], coefficients: Sequen
         yield name, torch.from_numpy(total.astype(np.float32)).reshape(tensor.shape)
 
 
-def accuracy(answer: np.ndarray, labels: Sequence[float], inputs: Inputs) -> float:
-    """The share of right answers, the mean over the tasks where inputs name theirs.
+def accuracy(answer: np.ndarray, labels: Sequence[float], inputs: Inputs) -> dict[object, float]:
+    """The share of right answers of each task that inputs name, or of all under None.
 
     A label is the number of a class; of answers that are a number each it is the sign.
 
     >>> accuracy(np.array([0.3, -0.1, 0.2]), [1, 1, 1], [{"task": 1}, {"task": 1}, {"task": 2}])
-    0.75
+    {1: 0.5, 2: 1.0}
     """
     hits: dict[object, list[bool]] = {}
     for score, label, one in zip(answer, labels, inputs, strict=True):
         hit = int(np.argmax(score)) == label if np.ndim(score) else score * label > 0
         hits.setdefault(one.get("task"), []).append(bool(hit))
-    return float(np.mean([np.mean(of_task) for of_task in hits.values()]))
+    return {task: float(np.mean(of_task)) for task, of_task in hits.items()}
 
 
 def plain_labels(inputs: Inputs, answer: np.ndarray, names: Mapping[str, int]) -> list[float]:
