@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
+from collections import defaultdict
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 __all__ = ["data_root", "missing"]
@@ -19,7 +22,8 @@ def data_root() -> Path | None:
 def missing(needs: Sequence[str]) -> list[str]:
     """Why each unmet need is unmet and how to meet it; empty when a claim can run.
 
-    A need is "extra:NAME" for an importable package, or "data:FOLDER" for a folder below the data root.
+    A need is "extra:NAME" for a package by the name that it is imported under, or "data:FOLDER" for a folder below the
+    data root.
 
     >>> missing(["extra:numpy"])
     []
@@ -32,8 +36,20 @@ def missing(needs: Sequence[str]) -> list[str]:
 def _unmet(kind: str, name: str) -> str | None:
     if kind == "extra":
         found = importlib.util.find_spec(name) is not None
-        return None if found else f"needs the package {name}: pip install {name}"
+        return None if found else f"needs the package {name}: {_install(name)}"
     root = data_root()
     if root is None:
         return f"needs the data folder {name}: pass --data DIR or set LEMMATA_DATA to the folder that holds it"
     return None if (root / name).is_dir() else f"needs the data folder {name}, which is not in {root}"
+
+
+def _install(name: str) -> str:
+    """How to get a package: by the smallest extra of this project that brings it, else by its own name."""
+    extras: defaultdict[str, set[str]] = defaultdict(set)
+    for requirement in metadata.requires("lemmata") or ():
+        package, _, extra = requirement.partition("extra == ")
+        extras[extra.strip("'\"")].add(re.split(r"[^\w-]", package)[0].replace("-", "_"))
+    bringing = [extra for extra, packages in extras.items() if extra and name in packages]
+    if not bringing:
+        return f"pip install {name}"
+    return f'pip install "lemmata[{min(bringing, key=lambda extra: len(extras[extra]))}]"'
