@@ -29,7 +29,7 @@ def name_of(path):
 
 
 MODULES = {name_of(path): path for path in sorted(SOURCE.rglob("*.py"))}
-ROOMS = [name for name in MODULES if name.startswith(("lemmata.lab.", "lemmata.icl.", "lemmata.cot."))]
+ROOMS = [name for name in MODULES if name.startswith(("lemmata.lab.", "lemmata.icl.", "lemmata.cot.", "lemmata.editing."))]
 
 
 @cache
@@ -57,7 +57,7 @@ def floor(module):
 
 
 # Who may import whom. The package itself (its version, its lazily loaded names) is open to all but the laboratory.
-PAPERS = {"icl", "cot"}
+PAPERS = {"icl", "cot", "editing"}
 MAY_IMPORT = {
     "lab": {"lab"},
     **{paper: {"lab", paper} for paper in PAPERS},
@@ -93,7 +93,7 @@ def test_no_module_is_loaded_by_one_that_it_loads():
 
 
 # What a dependency is imported as, where that is not its own name.
-IMPORTED_AS = {"scikit-learn": "sklearn"}
+IMPORTED_AS = {"scikit-learn": "sklearn", "rouge-score": "rouge_score"}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -103,7 +103,8 @@ def test_what_is_imported_is_declared(name):
     known = {IMPORTED_AS.get(d, d) for d in declared} | set(sys.stdlib_module_names) | {"lemmata"}
     assert {module.split(".")[0] for module in imports(name, everywhere=False)} <= known
     extras = chain.from_iterable(project["optional-dependencies"].values())
-    known |= {re.split(r"[^\w-]", d)[0] for d in extras}
+    names = [re.split(r"[^\w-]", d)[0] for d in extras]
+    known |= {IMPORTED_AS.get(name, name) for name in names}
     assert {module.split(".")[0] for module in imports(name)} <= known
 
 
@@ -167,7 +168,13 @@ PICTURES = ("lengths", "pruning", "attention", "neurons", "layers", "baselines")
 
 
 CHAINS = ("training", "coverage", "train-length", "test-length", "context", "icl-context", "versus-icl", "mechanism")
-ASKED = {"icl": QUESTIONS + PICTURES, "cot": (*CHAINS, "layers", "shift", "induction")}
+EDITS = ("multi-task", "unlearning", "out-of-domain", "low-rank", "sparsity", "correlation")
+REAL = ("coloured-digits", "coloured-ood", "coloured-mnist", "language")
+ASKED = {
+    "icl": QUESTIONS + PICTURES,
+    "cot": (*CHAINS, "layers", "shift", "induction"),
+    "editing": EDITS + REAL,
+}
 
 
 @pytest.mark.parametrize("paper", ASKED)

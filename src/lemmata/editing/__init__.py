@@ -5,6 +5,8 @@
     vectors     task vectors as parameters, and sums of them
     theory      the three regions of coefficients, rank and rows, estimates of the tasks' correlation
     probes      losses and accuracies of edited networks; weights has their ranks and rows
+    coloured    networks on coloured digits (coloured_mlp, coloured_vit), from the images of digits
+    language    a language model on books
     claims      what is asked, one file a claim
 
 The pieces work on their own:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from lemmata.editing.claims import correlation, low_rank, multi_task, out_of_domain, sparsity, unlearning
+from lemmata.editing.claims import (
+    coloured_digits,
+    coloured_mnist,
+    coloured_ood,
+    correlation,
+    language,
+    low_rank,
+    multi_task,
+    out_of_domain,
+    sparsity,
+    unlearning,
+)
 from lemmata.lab.claim import Paper
 
 __all__ = ["PAPER"]
@@ -35,6 +46,10 @@ PAPER = Paper(
             low_rank,
             sparsity,
             correlation,
+            coloured_digits,
+            coloured_ood,
+            coloured_mnist,
+            language,
         )
     ),
 )

@@ -127,6 +127,14 @@ def _conditions(e: Experiment) -> Iterator[str]:
 
 
 def _varied(points: Sequence[Mapping[str, Value]]) -> str:
+    """The grid, or each grid of points that vary the same constants."""
+    grids: dict[tuple[str, ...], list[Mapping[str, Value]]] = {}
+    for point in points:
+        grids.setdefault(tuple(point), []).append(point)
+    return ", and ".join(_grid(grid) for grid in grids.values())
+
+
+def _grid(points: Sequence[Mapping[str, Value]]) -> str:
     values = {name: list(dict.fromkeys(point[name] for point in points)) for name in points[0]}
     if 1 < len(points) <= MOST_LISTED and len(values) > 1:
         return "; ".join(f"`{setting(point)}`" for point in points)
