@@ -29,7 +29,8 @@ def name_of(path):
 
 
 MODULES = {name_of(path): path for path in sorted(SOURCE.rglob("*.py"))}
-ROOMS = [name for name in MODULES if name.startswith(("lemmata.lab.", "lemmata.icl.", "lemmata.cot.", "lemmata.editing."))]
+PAPERS = {"icl", "cot", "editing"}
+ROOMS = [name for name in MODULES if name.startswith(tuple(f"lemmata.{floor}." for floor in ("lab", *PAPERS)))]
 
 
 @cache
@@ -57,7 +58,6 @@ def floor(module):
 
 
 # Who may import whom. The package itself (its version, its lazily loaded names) is open to all but the laboratory.
-PAPERS = {"icl", "cot", "editing"}
 MAY_IMPORT = {
     "lab": {"lab"},
     **{paper: {"lab", paper} for paper in PAPERS},

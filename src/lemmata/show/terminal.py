@@ -81,10 +81,19 @@ def verdict_table(results: Sequence[Result]) -> Listing:
             "",
             f"{count(len(judged), 'prediction')}: {tally}" if judged else "nothing to judge",
             *(f"not the registered constants: {words}" for words in changed),
-            *(f"{j.id}: {j.reason}" for j in judged if j.reason),
+            *(line for result in results for line in _reasons(result)),
         ),
         folded="predicted",
     )
+
+
+def _reasons(result: Result) -> Iterator[str]:
+    """Why predictions are open, a line each; a line for the claim where all are open for one reason."""
+    reasons = {j.reason for j in result.verdicts}
+    if len(result.verdicts) > 1 and len(reasons) == 1 and (reason := reasons.pop()):
+        yield f"{result.claim.id}: {reason}"
+        return
+    yield from (f"{j.id}: {j.reason}" for j in result.verdicts if j.reason)
 
 
 def _verdict_row(judged: Judgement) -> tuple[str, ...]:
