@@ -14,7 +14,7 @@ from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Mark, Panel, Reference, curves, drawable
 from lemmata.lab.frames import by_seed
 from lemmata.lab.grid import Experiment
-from lemmata.lab.rule import Rule, at_least, at_most, below, between, within
+from lemmata.lab.rule import at_least, at_most, below, between, within
 from lemmata.lab.stats import Estimate
 
 # Accuracy lost to fine-tuning, on the task that loses more: of additions that work and of one that fails.
@@ -85,84 +85,69 @@ def figure(frames: Frames) -> Figure:
 
 def predictions(of: Experiment, net: str) -> tuple[Prediction, ...]:
     """The pattern of Table A in one network."""
-
-    def adds(pair: str, id: str, statement: str, predicted: str, rule: Rule) -> Prediction:
-        return Prediction(
-            id=f"{id}-{net}",
-            statement=statement.format(NETS[net]),
-            kind="holds",
-            source="Table A, the lambda chosen on validation images",
-            of=of,
-            statistic=f"accuracy that the best addition of the {pair} T2 loses to fine-tuning, on the task that loses "
-            "more",
-            predicted=predicted,
-            estimate=partial(loss_of_adding, pair=pair),
-            rule=rule,
-        )
-
-    def unlearns(pair: str, id: str, statement: str, predicted: str, rule: Rule) -> Prediction:
-        return Prediction(
-            id=f"{id}-{net}",
-            statement=statement.format(NETS[net]),
-            kind="holds",
-            source="Table A, the lambda chosen on validation images",
-            of=of,
-            statistic=f"accuracy on the {pair} T2 at the lambda <= 0 that unlearns it best, at a cost of at most 0.015 "
-            "to T1 in validation images",
-            predicted=predicted,
-            estimate=partial(left_of_second, pair=pair),
-            rule=rule,
-        )
-
+    where = f"In a {NETS[net]}"
+    pattern = partial(Prediction, kind="holds", source="Table A, the lambda chosen on validation images", of=of)
+    added = "accuracy that the best addition of the {} T2 loses to fine-tuning, on the task that loses more"
+    unlearned = (
+        "accuracy on the {} T2 at the lambda <= 0 that unlearns it best, at a cost of at most 0.015 to T1 in "
+        "validation images"
+    )
     return (
-        adds(
-            "irrelevant",
-            "irrelevant-adds",
-            "In a {} an irrelevant task can be added: both tasks stay within 0.06 of their fine-tuned accuracy, "
-            "published 0.057.",
-            f"at most {IRRELEVANT_WORKS}",
-            at_most(IRRELEVANT_WORKS),
+        pattern(
+            id=f"irrelevant-adds-{net}",
+            statement=f"{where} an irrelevant task can be added: both tasks stay within 0.06 of their fine-tuned "
+            "accuracy, published 0.057.",
+            statistic=added.format("irrelevant"),
+            predicted=f"at most {IRRELEVANT_WORKS}",
+            estimate=partial(loss_of_adding, pair="irrelevant"),
+            rule=at_most(IRRELEVANT_WORKS),
         ),
-        adds(
-            "aligned",
-            "aligned-adds",
-            "In a {} an aligned task can be added: both tasks stay within 0.04 of their fine-tuned accuracy, "
-            "published 0.032.",
-            f"at most {ALIGNED_WORKS}",
-            at_most(ALIGNED_WORKS),
+        pattern(
+            id=f"aligned-adds-{net}",
+            statement=f"{where} an aligned task can be added: both tasks stay within 0.04 of their fine-tuned "
+            "accuracy, published 0.032.",
+            statistic=added.format("aligned"),
+            predicted=f"at most {ALIGNED_WORKS}",
+            estimate=partial(loss_of_adding, pair="aligned"),
+            rule=at_most(ALIGNED_WORKS),
         ),
-        adds(
-            "contradictory",
-            "contradictory-fails",
-            "In a {} a contradictory task cannot be added: one of the two loses at least 0.12, published 0.337.",
-            f"at least {FAILS}",
-            at_least(FAILS),
+        pattern(
+            id=f"contradictory-fails-{net}",
+            statement=f"{where} a contradictory task cannot be added: one of the two loses at least 0.12, published "
+            "0.337.",
+            statistic=added.format("contradictory"),
+            predicted=f"at least {FAILS}",
+            estimate=partial(loss_of_adding, pair="contradictory"),
+            rule=at_least(FAILS),
         ),
-        unlearns(
-            "irrelevant",
-            "irrelevant-unlearns",
-            "In a {} an irrelevant task can be unlearned: T2 falls to chance, published 0.503.",
-            f"from {CHANCE[0]} to {CHANCE[1]}",
-            between(*CHANCE),
+        pattern(
+            id=f"irrelevant-unlearns-{net}",
+            statement=f"{where} an irrelevant task can be unlearned: T2 falls to chance, published 0.503.",
+            statistic=unlearned.format("irrelevant"),
+            predicted=f"from {CHANCE[0]} to {CHANCE[1]}",
+            estimate=partial(left_of_second, pair="irrelevant"),
+            rule=between(*CHANCE),
         ),
-        unlearns(
-            "aligned",
-            "aligned-stays",
-            "In a {} an aligned task cannot be unlearned: T2 keeps at least 0.85, published 0.905.",
-            f"at least {KEEPS}",
-            at_least(KEEPS),
+        pattern(
+            id=f"aligned-stays-{net}",
+            statement=f"{where} an aligned task cannot be unlearned: T2 keeps at least 0.85, published 0.905.",
+            statistic=unlearned.format("aligned"),
+            predicted=f"at least {KEEPS}",
+            estimate=partial(left_of_second, pair="aligned"),
+            rule=at_least(KEEPS),
         ),
-        unlearns(
-            "contradictory",
-            "contradictory-unlearns",
-            "In a {} a contradictory task can be unlearned: T2 falls below 0.10, published 0.050.",
-            f"below {SWAPPED}",
-            below(SWAPPED),
+        pattern(
+            id=f"contradictory-unlearns-{net}",
+            statement=f"{where} a contradictory task can be unlearned: T2 falls below 0.10, published 0.050.",
+            statistic=unlearned.format("contradictory"),
+            predicted=f"below {SWAPPED}",
+            estimate=partial(left_of_second, pair="contradictory"),
+            rule=below(SWAPPED),
         ),
         Prediction(
             id=f"contradictory-alpha-{net}",
-            statement=f"In a {NETS[net]} swapped colours are enough for a contradictory task: alpha, estimated as the "
-            "mean agreement of the answers of both fine-tuned networks, is negative.",
+            statement=f"{where} swapped colours are enough for a contradictory task: alpha, estimated as the mean "
+            "agreement of the answers of both fine-tuned networks, is negative.",
             kind="mechanism",
             source="definition of contradictory tasks, with the paper's estimate of alpha; its colours are chosen here",
             of=of,
