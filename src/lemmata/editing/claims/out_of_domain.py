@@ -229,7 +229,7 @@ CLAIM = Claim(
         ),
         prediction(
             id="better-than-one",
-            statement=f"The pair {PAIR} does better than Delta_1 alone.",
+            statement=f"The pair {PAIR} has a loss smaller by more than 0.1 than Delta_1 alone.",
             kind="comparison",
             source="the paper's table of coloured digits, of this model",
             statistic="loss of Delta_1 alone minus loss of the pair",

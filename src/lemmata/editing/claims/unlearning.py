@@ -196,7 +196,7 @@ CLAIM = Claim(
         ),
         prediction(
             id="aligned",
-            statement="At lambda = -1 and alpha >= 0.15 task 1 is damaged.",
+            statement="At lambda = -1 task 1 is damaged at every alpha > 0 that is tried.",
             source="remark on Theorem 2",
             statistic="loss on task 1, at the alpha > 0 where it is least",
             predicted=f"above {FAILED}",
