@@ -129,7 +129,7 @@ CLAIM = Claim(
         ),
         prediction(
             id="gap",
-            statement="Where one irrelevant pattern dominates, at most a tenth of 1024 rows is neither small nor large.",
+            statement="Where one irrelevant pattern dominates, a tenth of 1024 rows at most is in between.",
             kind="holds",
             source="Corollary 2, with a constant chosen here",
             of=ONE,
