@@ -14,8 +14,9 @@ STEPS, SEEDS, PROMPTS = 12, 2, 32
 
 
 def brief(cell: Cell, most: int) -> Cell:
-    """The same cell, trained for so many steps at most and tested on a few prompts."""
-    measures = [replace(m, prompts=PROMPTS) if "prompts" in {f.name for f in fields(m)} else m for m in cell.measures]
+    """The same cell, trained for so many steps at most and tested on a few prompts or samples."""
+    few = [{f.name: PROMPTS for f in fields(m) if f.name in ("prompts", "samples")} for m in cell.measures]
+    measures = [replace(m, **changes) for m, changes in zip(cell.measures, few, strict=True)]
     steps = min(most, cell.config.steps)
     return Cell(cell.config.replace({"steps": steps}), cell.seed, tuple(measures))
 

@@ -6,6 +6,7 @@ All but the last tests run on a model, a tokenizer and books of a few bytes that
 import copy
 import hashlib
 import importlib.util
+import logging
 import shutil
 import warnings
 from collections import Counter
@@ -57,7 +58,7 @@ def data(tmp_path_factory):
 
 
 def make_checkpoint(folder):
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     letters = ["<s>", *"abcdefgh", "Ġ", "ab", "cd", "Ġa", "Ġb"]
@@ -65,7 +66,9 @@ def make_checkpoint(folder):
     tokenizer = Tokenizer(models.BPE({word: i for i, word in enumerate(letters)}, merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>").save_pretrained(folder)
+    # Like many tokenizers it would start a text by a token of its own, and complain of a long one.
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", model_max_length=64).save_pretrained(folder)
     config = LlamaConfig(
         vocab_size=len(letters),
         hidden_size=16,
@@ -147,8 +150,12 @@ def test_a_book_with_other_words_or_none_is_refused(tmp_path, data, monkeypatch)
         books.text(BOOKS[0])
 
 
-def test_windows_follow_each_other_through_the_text():
+def test_windows_follow_each_other_through_the_text(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    for cached in (language_model._tokens, language_model._tokenizer):
+        cached.cache_clear()
     tokens = language_model.tokens("tiny", BOOKS[0])
+    assert not caplog.records
     cut = books.windows(tokens, 7)
     assert cut.flatten().tolist() == tokens[: 7 * (len(tokens) // 7)]
     assert language_model.tokenizer("tiny").decode(tokens) == books.text(BOOKS[0])
@@ -434,9 +441,10 @@ def test_a_checkpoint_that_cannot_be_read_is_refused_before_training(spoil, word
     shutil.copytree(data, tmp_path / "data")
     spoil(tmp_path / "data" / "tiny")
     monkeypatch.setenv("LEMMATA_DATA", str(tmp_path / "data"))
-    with pytest.raises(DataError, match=words) as found:
+    with pytest.raises(DataError) as found:
         config().train([0])
-    assert "tiny" in found.value.expected and found.value.got and found.value.fix
+    assert words in found.value.expected and "tiny" in found.value.expected
+    assert found.value.got and found.value.fix
 
 
 def test_other_weights_under_the_name_of_stories260k_are_refused(data, tmp_path, monkeypatch):
@@ -525,10 +533,9 @@ def test_the_statistics_are_what_they_say():
 
 
 def test_order_is_counted_over_all_edits():
-    values = (0.5, 0.4, 0.45, 0.3, 0.2, 0.1)
-    rows = [
-        ("rouge", "edited", "seen", lam, seed, v) for seed in (0, 1) for lam, v in zip(LAMBDAS, values, strict=True)
-    ]
+    values = {"edited": (0.5, 0.4, 0.45, 0.3, 0.2, 0.1), "sibling": (0.1, 0.5, 0.2, 0.6, 0.9, 0.8)}
+    points = [(book, *point) for book, of in values.items() for point in zip(LAMBDAS, of, strict=True)]
+    rows = [("rouge", book, "seen", lam, seed, value) for seed in (0, 1) for book, lam, value in points]
     table = pd.DataFrame(rows, columns=["metric", "book", "part", "x", "seed", "value"])
     assert asked.in_order(table).value == pytest.approx(13 / 15)
     table.loc[0, "value"] = np.nan
@@ -551,9 +558,9 @@ def test_the_published_table_is_its_own_arithmetic():
 @pytest.fixture
 def local(monkeypatch):
     """The data root of whoever runs the tests."""
-    if LOCAL is None or missing(CLAIM.needs):
+    monkeypatch.setenv("LEMMATA_DATA", str(LOCAL or ""))
+    if missing(CLAIM.needs):
         pytest.skip("needs the books and stories260k: set LEMMATA_DATA to the folder of local data")
-    monkeypatch.setenv("LEMMATA_DATA", str(LOCAL))
     monkeypatch.setattr(books, "DIGESTS", DIGESTS)
 
 
@@ -563,8 +570,9 @@ def test_books_and_checkpoint_are_those_that_results_are_stored_for(local):
         text, tokens = books.text(book), language_model.tokens("stories260k", book)
         assert text.isascii() and "\n\n" not in text and "_" not in text and len(text) > 300_000
         assert language_model.tokenizer("stories260k").decode(tokens) == text
-        for setting in ({}, *asked.BOOKS.settings.values()):
-            assert len(books.windows(tokens, 128)) >= 2 * Language().replace(setting).seen
+    for setting in ({}, *asked.BOOKS.settings.values()):
+        c = Language().replace(setting)
+        assert all(len(c.passages(role, 0).unseen_NL) == c.seen for role in ROLES)
 
 
 def test_the_registered_model_is_trained_and_measured(local):

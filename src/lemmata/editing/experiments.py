@@ -7,12 +7,33 @@ token attends to its own kind before any fine-tuning.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import pandas as pd
+
 from lemmata.editing.network import OneLayer
-from lemmata.editing.probes import AddCurve, Similarity
+from lemmata.editing.probes import AddCurve, FineTuned, Similarity
+from lemmata.lab.claim import Prediction
+from lemmata.lab.frames import pick
 from lemmata.lab.grid import ByProfile, Experiment, product
+from lemmata.lab.stats import Estimate
 from lemmata.lab.trainee import Value
 
-__all__ = ["BASE", "EPS", "FAILED", "MARGIN", "NOISE", "PAIRS", "SEEDS", "SETTINGS", "SETTING_SEEDS", "started"]
+__all__ = [
+    "BASE",
+    "EPS",
+    "FAILED",
+    "MARGIN",
+    "NOISE",
+    "PAIRS",
+    "SEEDS",
+    "SETTINGS",
+    "SETTING_SEEDS",
+    "of_trained",
+    "started",
+]
 
 SEEDS = ByProfile(quick=5, default=10, full=20)
 SETTING_SEEDS = ByProfile(quick=0, default=3, full=5)
@@ -45,6 +66,23 @@ def started(w0: float) -> str:
     return f"W^(0) = {w0:g} I" if w0 else "W^(0) = 0"
 
 
+def of_trained(*predictions: Prediction) -> tuple[Prediction, ...]:
+    """The same predictions, open where a fine-tuning did not even learn its own task.
+
+    A network that knows nothing joins no tasks and has forgotten all of them: it would confirm what fails.
+    """
+    return tuple(replace(p, estimate=partial(_of_trained, p.estimate)) for p in predictions)
+
+
+def _of_trained(estimate: Callable[[pd.DataFrame], Estimate], frame: pd.DataFrame) -> Estimate:
+    found, loss = estimate(frame), pick(frame, "fine_tuned")["value"]
+    failed = int((~(loss <= FAILED)).sum())
+    if not failed:
+        return found
+    words = f"{failed} of {len(loss)} fine-tunings have a loss above {FAILED} on their own task"
+    return replace(found, objections=(*found.objections, words))
+
+
 FALLING = tuple(-0.25 * i for i in range(12, 0, -1))
 LAMBDAS = (-8.0, -6.0, -5.0, -4.0, *FALLING, *(round(0.05 * i, 2) for i in range(31)), 1.75, 2.0)
 COARSE = (-1.0, -0.6, -0.2, 0.0, 0.3, 0.6, 0.9)
@@ -61,6 +99,7 @@ PAIRS = Experiment(
     name="pairs",
     base=BASE,
     measures=(
+        FineTuned(),
         AddCurve(lambdas=LAMBDAS),
         AddCurve(lambdas=(-8.0, -6.0, -5.0, -4.0, *FALLING), part="V"),
         Similarity(),

@@ -33,7 +33,17 @@ from lemmata.lab.measures import joined, rows
 from lemmata.lab.streams import stream
 from lemmata.lab.trainee import Measure, Row, coordinate
 
-__all__ = ["AddCurve", "OutsideGrid", "OutsideRay", "Scores", "Similarity", "fresh_samples", "outputs", "scores"]
+__all__ = [
+    "AddCurve",
+    "FineTuned",
+    "OutsideGrid",
+    "OutsideRay",
+    "Scores",
+    "Similarity",
+    "fresh_samples",
+    "outputs",
+    "scores",
+]
 
 # Samples that are answered at once: what a neuron makes of them stays in cache.
 SLICE = 64
@@ -101,6 +111,24 @@ def _score_rows(found: Scores, xs: Sequence[float], at: dict[str, Any], task_nam
             for u, task in enumerate(task_names)
         ]
     )
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FineTuned(Measure):
+    """The loss of each fine-tuning on its own task."""
+
+    name: ClassVar[str] = "editing.fine-tuned"
+
+    samples: int = 500
+
+    def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
+        """Rows "fine_tuned" at x = steps, with the coordinate task, from 1 on."""
+        samples = fresh_samples(snapshot, self.samples, "editing.test")
+        alone_LT = torch.eye(snapshot.configs[0].tasks)
+        hinge_ELU = scores(snapshot, alone_LT, samples).hinge_ELU
+        own_EU = hinge_ELU.diagonal(dim1=1, dim2=2)
+        return joined([rows("fine_tuned", snapshot.step, own_EU[:, u], {"task": u + 1}) for u in range(len(alone_LT))])
 
 
 @final

@@ -74,6 +74,6 @@ def edited(params: Params, coefficient_LT: Tensor) -> Params:
     """
     delta = deltas(params)
     return {
-        name: p.unsqueeze(1) + torch.tensordot(delta[name], coefficient_LT.to(p), ([1], [1])).movedim(-1, 1)
+        name: p.unsqueeze(1) + torch.einsum("lt,et...->el...", coefficient_LT.to(p), delta[name])
         for name, p in base(params).items()
     }

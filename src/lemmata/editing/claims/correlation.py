@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from lemmata.editing.experiments import NOISE, PAIRS
+from lemmata.editing.experiments import NOISE, PAIRS, of_trained
 from lemmata.editing.theory import expected_correlation
 from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.errors import DataError
@@ -104,7 +104,7 @@ CLAIM = Claim(
     "E_X Sim(f(X; Psi_1), f(X; Psi_2)), without labels and without knowing the patterns.",
     source="the paper's estimate of the task correlation",
     cites=("li2025editing",),
-    predictions=(
+    predictions=of_trained(
         prediction(
             id="correlation",
             statement="The correlation of the two changes of the outputs is alpha.",

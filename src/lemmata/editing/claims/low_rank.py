@@ -6,7 +6,8 @@ from functools import partial
 
 import pandas as pd
 
-from lemmata.editing.experiments import BASE, EPS, FAILED, MARGIN, SEEDS, SETTING_SEEDS
+from lemmata.editing.experiments import BASE, EPS, FAILED, MARGIN, SEEDS, SETTING_SEEDS, of_trained
+from lemmata.editing.probes import FineTuned
 from lemmata.editing.theory import low_rank_bounds
 from lemmata.editing.weights import Ranks
 from lemmata.lab.claim import Claim, Frames, Prediction
@@ -22,7 +23,7 @@ FEW, MANY, MOST = 5, 20, 80
 RANKS = Experiment(
     name="ranks",
     base=BASE.replace({"d": 90}),
-    measures=(Ranks(margin=MARGIN),),
+    measures=(FineTuned(), Ranks(margin=MARGIN)),
     points=ByProfile(*[product(J=(FEW, MANY, MOST))] * 3),
     seeds=SEEDS,
     settings={"lr 0.3": {"lr": 0.3}, "xi 0.2": {"xi": 0.2}, "400 neurons": {"m": 400}, "W^(0) = 4 I": {"w0": 4.0}},
@@ -82,7 +83,7 @@ CLAIM = Claim(
     "Frobenius norm, and do as well in Theorems 1 to 3.",
     source="Corollary 1",
     cites=("li2025editing",),
-    predictions=(
+    predictions=of_trained(
         prediction(
             id="attention",
             statement="Delta W is within M eps + 1/log M of rank 1, with the constant taken as 1.",

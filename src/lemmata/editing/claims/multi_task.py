@@ -7,8 +7,20 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from lemmata.editing.experiments import BASE, EPS, FAILED, MARGIN, NOISE, PAIRS, SEEDS, SETTING_SEEDS, SETTINGS, started
-from lemmata.editing.probes import AddCurve
+from lemmata.editing.experiments import (
+    BASE,
+    EPS,
+    FAILED,
+    MARGIN,
+    NOISE,
+    PAIRS,
+    SEEDS,
+    SETTING_SEEDS,
+    SETTINGS,
+    of_trained,
+    started,
+)
+from lemmata.editing.probes import AddCurve, FineTuned
 from lemmata.editing.theory import multi_task
 from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.errors import DataError
@@ -27,7 +39,7 @@ TASKS = 20
 SEVERAL = Experiment(
     name="several",
     base=BASE.replace({"d": 50}),
-    measures=(AddCurve(lambdas=(1 + MARGIN,)),),
+    measures=(FineTuned(), AddCurve(lambdas=(1 + MARGIN,))),
     points=ByProfile(*[product(tasks=(TASKS,))] * 3),
     seeds=SEEDS,
     settings=SETTINGS,
@@ -174,7 +186,7 @@ CLAIM = Claim(
     "contradictory tasks cannot be joined.",
     source="Theorem 1",
     cites=("li2025editing",),
-    predictions=(
+    predictions=of_trained(
         *(
             prediction(
                 id=f"slope{name}",

@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from lemmata.editing.experiments import BASE, EPS, FAILED, NOISE, SEEDS, SETTING_SEEDS, SETTINGS, started
-from lemmata.editing.probes import OutsideGrid, OutsideRay
+from lemmata.editing.experiments import BASE, EPS, FAILED, NOISE, SEEDS, SETTING_SEEDS, SETTINGS, of_trained, started
+from lemmata.editing.probes import FineTuned, OutsideGrid, OutsideRay
 from lemmata.editing.published import REGION_GAMMA, REGION_THRESHOLD, region
 from lemmata.editing.theory import out_of_domain
 from lemmata.lab.claim import Claim, Frames, Prediction
@@ -30,10 +30,13 @@ PAIR = (2.0, -1.0)
 OUTSIDE = Experiment(
     name="outside",
     base=BASE,
-    measures=tuple(
-        measure(gamma_1=gamma_1, gamma_2=gamma_2)
-        for gamma_1, gamma_2 in GAMMAS.values()
-        for measure in (OutsideGrid, OutsideRay)
+    measures=(
+        FineTuned(),
+        *(
+            measure(gamma_1=gamma_1, gamma_2=gamma_2)
+            for gamma_1, gamma_2 in GAMMAS.values()
+            for measure in (OutsideGrid, OutsideRay)
+        ),
     ),
     points=ByProfile(*[(*product(w0=(0.0, 4.0)), {"tau": NOISE})] * 3),
     seeds=SEEDS,
@@ -150,7 +153,7 @@ CLAIM = Claim(
     "if sum lambda_t gamma_t >= 1 + c, sum lambda_t gamma_t^2 >= 1 + c and |lambda_t| beta <= c.",
     source="Theorem 3",
     cites=("li2025editing",),
-    predictions=(
+    predictions=of_trained(
         *(
             prediction(
                 id=f"inside{name}",

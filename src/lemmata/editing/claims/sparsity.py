@@ -6,7 +6,8 @@ from functools import partial
 
 import pandas as pd
 
-from lemmata.editing.experiments import BASE, EPS, FAILED, MARGIN, SEEDS, SETTING_SEEDS
+from lemmata.editing.experiments import BASE, EPS, FAILED, MARGIN, SEEDS, SETTING_SEEDS, of_trained
+from lemmata.editing.probes import FineTuned
 from lemmata.editing.theory import ROW_NORM, row_bounds
 from lemmata.editing.weights import PrunedRows
 from lemmata.lab.claim import Claim, Frames, Prediction
@@ -25,7 +26,10 @@ PRUNED = 0.2
 ONE_PATTERN = {"J": 1, "d": 10, "delta_s": 0.2, "delta_h": 0.0, "xi": 0.1, "lr": 0.5, "steps": 100}
 WIDTHS = (64, 128, 256, 512, 1024)
 
-MEASURES = (PrunedRows(margin=MARGIN, small=SMALL),)
+MEASURES = (
+    FineTuned(),
+    PrunedRows(margin=MARGIN, small=SMALL),
+)
 SEVERAL = Experiment(
     name="rows-several-patterns",
     base=BASE,
@@ -106,7 +110,7 @@ CLAIM = Claim(
     "O(m^-1/2 eps), and pruning these keeps Theorems 1 to 3.",
     source="Corollary 2",
     cites=("li2025editing",),
-    predictions=(
+    predictions=of_trained(
         prediction(
             id="small-rows",
             statement="Where one irrelevant pattern dominates, at least a tenth of 1024 rows is small.",

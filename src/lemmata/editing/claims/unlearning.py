@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from lemmata.editing.experiments import FAILED, NOISE, PAIRS, started
+from lemmata.editing.experiments import FAILED, NOISE, PAIRS, of_trained, started
 from lemmata.editing.theory import NEGATION
 from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.errors import DataError
@@ -176,7 +176,7 @@ CLAIM = Claim(
     "-Theta(alpha^-2) <= lambda <= 0; forgetting an aligned task damages task 1.",
     source="Theorem 2",
     cites=("li2025editing",),
-    predictions=(
+    predictions=of_trained(
         prediction(
             id="forgotten",
             statement="At lambda = -1 task 2 is unlearned at every alpha <= 0.",
