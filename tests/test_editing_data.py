@@ -105,9 +105,7 @@ def test_the_outside_direction_has_its_own_coordinate():
     [(20, 20, 0.4, 0.1, 8, 2), (10, 3, 0.4, 0.1, 4, 1), (7, 2, 0.5, 0.0, 4, 0), (6, 4, 0.7, 0.3, 4, 2)],
 )
 def test_every_sample_has_the_same_numbers_of_both_directions(P, J, delta_s, delta_h, right, wrong):
-    count_BK, label_B = count_kinds(
-        np.random.default_rng(P), 10_000, P=P, J=J, delta_s=delta_s, delta_h=delta_h
-    )
+    count_BK, label_B = count_kinds(np.random.default_rng(P), 10_000, P=P, J=J, delta_s=delta_s, delta_h=delta_h)
     assert count_BK.shape == (10_000, 2 + J) and label_B.dtype == np.float32
     assert (count_BK.sum(1) == P).all() and (count_BK >= 0).all() and set(label_B.tolist()) == {-1.0, 1.0}
     for label, pair in ((1, [right, wrong]), (-1, [wrong, right])):
@@ -208,4 +206,7 @@ def test_samples_are_split_put_together_and_moved(changes):
             assert getattr(batches[0], name).data_ptr() == value.data_ptr()
     moved = whole.to("meta")
     assert type(moved) is type(whole) and all(p.device.type == "meta" for p in vars(moved).values())
-    assert all(torch.equal(one, other) for one, other in zip(*(vars(s).values() for s in (whole.to("cpu"), whole))))
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(*(vars(s).values() for s in (whole.to("cpu"), whole)), strict=True)
+    )

@@ -145,6 +145,7 @@ def test_steps_are_those_of_single_fine_tunings_in_all_coordinates(name):
 def test_a_kind_that_does_not_occur_has_no_influence():
     rng = np.random.default_rng(0)
     params, samples = some_params(rng, SMALL, 2), some_samples(rng, SMALL, 2, 40)
+    assert isinstance(samples, Counts)
     weights = fine_tuned(params)
     output_ETB = forward(weights, params["a"], samples)
     for k in range(2, 5):

@@ -59,8 +59,11 @@ def test_fresh_samples_are_a_members_own_and_of_the_tasks_asked_for(nets):
         alone = SMALL.replace({"tasks": 3}).samples(
             stream("here", KINDS["three tasks"].axes("data"), seed), 9, directions(3, 0.4)
         )
-        assert all(torch.equal(one[0], both[e]) for one, both in zip(vars(alone).values(), vars(samples).values()))
-    assert not torch.equal(fresh_samples(net, 9, "there").share_ETBK, samples.share_ETBK)
+        assert all(
+            torch.equal(one[0], both[e]) for one, both in zip(vars(alone).values(), vars(samples).values(), strict=True)
+        )
+    there = fresh_samples(net, 9, "there")
+    assert isinstance(there, Counts) and not torch.equal(there.share_ETBK, samples.share_ETBK)
     other = fresh_samples(net, 9, "here", [outside([0.6, 0.0, 0.0])[None]] * 2)
     assert isinstance(other, Counts) and other.row_ETKD.shape == (2, 1, 5, 7)
     assert other.row_ETKD[1, 0, 0].tolist() == pytest.approx([0.6, 0, 0, 0.8, 0, 0, 0])

@@ -80,7 +80,7 @@ def test_training_a_task_vector_is_training_the_weights():
     whole = {name: p.clone().requires_grad_() for name, p in fine_tuned(params).items()}
 
     def loss(weights):
-        return sum(((weights[name] - target[name]) ** 3).sum() for name in target)
+        return torch.stack([((weights[name] - target[name]) ** 3).sum() for name in target]).sum()
 
     by_delta = torch.autograd.grad(loss(fine_tuned({**params, **delta})), list(delta.values()))
     by_whole = torch.autograd.grad(loss(whole), list(whole.values()))
