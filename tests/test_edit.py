@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from lemmata.lab.errors import DataError, InputError
 from lemmata.tools.checkpoint import Tensor
 from lemmata.tools.edit import edit
-from lemmata.tools.recipes import Recipe
+from lemmata.tools.recipes import Recipe, elected
 from lemmata.tools.writer import encoded
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -121,6 +121,21 @@ def test_slices_change_nothing(tmp_path, monkeypatch, recipe):
     for other in found[1:]:
         for name, w in found[0].items():
             torch.testing.assert_close(other[name], w, rtol=1e-6, atol=1e-7)
+
+
+def test_ties_shares_a_slice_among_the_vectors(tmp_path, monkeypatch):
+    """It alone holds a slice of each at once."""
+    held = []
+
+    def counted(changes):
+        held.append(sum(len(change) for change in changes))
+        return elected(changes)
+
+    monkeypatch.setattr("lemmata.tools.edit.elected", counted)
+    monkeypatch.setattr("lemmata.tools.edit.SLICE", 30)
+    base = save(tmp_path / "base", weights())
+    edit(base, [(base, 1.0)] * 3, tmp_path / "out", recipe=Recipe(ties=0.5))
+    assert max(held) <= 30 and sum(held) == 3 * sum(w.numel() for w in weights().values())
 
 
 def test_a_fine_tuning_may_have_another_dtype(tmp_path):

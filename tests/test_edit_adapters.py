@@ -11,6 +11,8 @@ from checkpoints import load, save
 from safetensors.torch import load_file, save_file
 
 from lemmata.lab.errors import DataError, InputError
+from lemmata.tools.adapter import Product
+from lemmata.tools.checkpoint import read_header
 from lemmata.tools.edit import edit
 
 peft = pytest.importorskip("peft")
@@ -99,6 +101,21 @@ def test_by_hand_with_a_prefix_or_without(tmp_path, name, module):
     base = {name: torch.ones(2, 3), "norm.weight" if "model" not in name else "model.norm.weight": torch.ones(2)}
     edit(*by_hand(tmp_path, base, **{f"{module}__lora_A__weight": A, f"{module}__lora_B__weight": B}))
     assert load(tmp_path / "out")[name].tolist() == [[3, 5, 7], [21, 41, 61]]
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_slice_may_begin_within_a_row(tmp_path, transposed):
+    """As it does where a row is longer than a slice."""
+    A, B = torch.randn(2, 5), torch.randn(4, 2)
+    save_file({"A": A, "B": B}, tmp_path / "w.safetensors")
+    found, _ = read_header(tmp_path / "w.safetensors")
+    product = Product(found["A"], found["B"], 0.5, transposed)
+    whole = 0.5 * (B.double() @ A.double())
+    expected = (whole.T if transposed else whole).ravel().tolist()
+    assert product.shape == ((5, 4) if transposed else (4, 5))
+    for start in range(20):
+        for stop in range(start + 1, 21):
+            assert product.read(start, stop).tolist() == pytest.approx(expected[start:stop])
 
 
 def test_a_coefficient_and_a_recipe_act_on_the_product(tmp_path):

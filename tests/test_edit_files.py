@@ -15,7 +15,7 @@ from checkpoints import load, save, tuned, weights
 from safetensors.torch import save_file
 
 from lemmata.lab.errors import DataError, InputError, OutputError
-from lemmata.tools.checkpoint import open_checkpoint, read_header
+from lemmata.tools.checkpoint import SIZES, open_checkpoint, read_header
 from lemmata.tools.edit import edit
 
 
@@ -202,6 +202,16 @@ def test_a_model_in_the_hub_s_cache_has_its_own_name(tmp_path):
 
 def left(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_every_tensor_is_aligned(tmp_path):
+    """As readers that map the file want it, whatever the lengths of names and of other tensors."""
+    for i, name in enumerate(("w", "ww", "www", "wwww")):
+        base = {"a": torch.ones(3, dtype=torch.uint8), name: torch.ones(5), "z": torch.ones(3, dtype=torch.float64)}
+        path = save(tmp_path / f"base{i}", base)
+        edit(path, [(path, 1.0)], tmp_path / f"out{i}")
+        tensors, _ = read_header(tmp_path / f"out{i}" / "model.safetensors")
+        assert [tensor.offset % SIZES[tensor.dtype] for tensor in tensors.values()] == [0, 0, 0]
 
 
 def test_an_existing_folder_is_kept_without_force(desk):

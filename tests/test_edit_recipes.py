@@ -82,10 +82,10 @@ def test_rank_by_hand(tmp_path):
 # Rows
 
 
-@pytest.mark.parametrize("F, rows", [(0.2, 3), (0.34, 6), (1 / 15, 1), (0.01, 1), (1, 15)])
-def test_rows_are_counted_upwards(F, rows):
-    """0.2 x 15 is 3, also where a float makes it a little more."""
-    kept = Held(gaussian(15, 4)).kept(Recipe(keep_rows=F))
+@pytest.mark.parametrize("F, m, rows", [(0.2, 15, 3), (0.34, 15, 6), (0.07, 100, 7), (0.01, 15, 1), (1, 15, 15)])
+def test_rows_are_counted_upwards(F, m, rows):
+    """0.07 x 100 is 7, also where a float makes it a little more."""
+    kept = Held(gaussian(m, 4)).kept(Recipe(keep_rows=F))
     assert (np.abs(kept).sum(1) > 0).sum() == rows
 
 
@@ -106,7 +106,16 @@ def test_rows_by_hand(tmp_path):
     assert found["b"] == [1, 2, 3]
 
 
+def test_of_equal_rows_the_first_are_kept():
+    kept = Held(np.ones((100, 3))).kept(Recipe(keep_rows=0.25))
+    np.testing.assert_array_equal(np.flatnonzero(kept[:, 0]), np.arange(25))
+
+
 def test_rows_are_chosen_after_the_rank_is_cut():
+    # The largest row alone has its direction, in which the others together have more.
+    kept = Held([[3.0, 0]] * 4 + [[0.0, 4]]).kept(Recipe(rank=1, keep_rows=0.2))
+    np.testing.assert_allclose(np.abs(kept).sum(1).max(), 3)
+    np.testing.assert_allclose(kept[:, 1], 0, atol=1e-12)
     delta = np.diag([5.0, 4.0, 3.0])
     delta[2] *= -1
     kept = Held(delta).kept(Recipe(rank=2, keep_rows=0.3))

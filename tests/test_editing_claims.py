@@ -68,6 +68,8 @@ def test_a_claim_is_judged_and_drawn(name, store):
         ("editing.out-of-domain", {"w0": 0.0}),
         ("editing.low-rank", {"J": 2}),
         ("editing.low-rank", {"tau": 0.1}),
+        pytest.param("editing.low-rank", {"J": 1}, marks=pytest.mark.xfail(reason="five singular values of four")),
+        pytest.param("editing.low-rank", {"m": 4}, marks=pytest.mark.xfail(reason="five singular values of four")),
         ("editing.sparsity", {"m": 32}),
         ("editing.sparsity", {"readout": "per-position", "m": 16}),
         ("editing.correlation", {"share": 0.3}),
@@ -250,3 +252,210 @@ def test_distances_of_estimates_from_what_they_should_be():
     frame = pd.DataFrame(exact)
     assert correlation.largest_error(frame, "correlation", truth=expected_correlation).value == pytest.approx(0)
     assert correlation.largest_error(frame, "correlation").value == pytest.approx(expected_correlation(-0.5) * -1 - 0.5)
+
+
+# What is taken, and from which rows.
+
+
+def test_a_coefficient_that_is_never_found_is_no_number():
+    frame = pairs(lambda t, a, x, s: 1.0 if s == 1 else as_promised(t, a, x, s), lambdas=STEPS, alphas=(0.0, 0.5))
+    table = multi_task.smallest(frame)
+    assert np.isfinite(table.loc[0]).all() and np.isinf(table.loc[1]).all()
+    assert multi_task.slope(frame, w0=0.0).objections and multi_task.irrelevant(frame).objections
+    frame.loc[frame["seed"] == 1, "value"] = math.nan
+    assert np.isinf(multi_task.smallest(frame).loc[1]).all()
+    for task in (1, 2):
+        assert multi_task.loss_at(frame, task=task).objections
+    below = pairs(lambda t, a, x, s: math.nan if x == 1 else 0.5, lambdas=STEPS, alphas=(-0.6,))
+    assert multi_task.contradictory(below, w0=0.0).objections
+    assert multi_task.hidden(below.assign(metric="accuracy")).objections
+
+
+def test_starts_noise_and_parts_are_kept_apart():
+    """Rows that were not asked for have losses that would be seen."""
+    mine = pairs(as_promised, lambdas=STEPS, alphas=(-0.6, 0.0, 0.5))
+    wrong = [mine.assign(value=9.0, **other) for other in ({"w0": 4.0}, {"tau": 0.4}, {"part": "V"})]
+    frame = pd.concat([mine, *wrong])
+    assert multi_task.smallest(frame).equals(multi_task.smallest(mine))
+    assert multi_task.slope(frame, w0=0.0) == multi_task.slope(mine, w0=0.0)
+    assert multi_task.contradictory(frame, w0=0.0) == multi_task.contradictory(mine, w0=0.0)
+    assert multi_task.contradictory(frame, w0=4.0).value == 9
+    negative = window(lambda a: 2.6, leak=0.01)
+    wrong = [negative.assign(value=9.0, **other) for other in ({"w0": 4.0}, {"tau": 0.4}, {"part": "V"})]
+    both = pd.concat([negative, *wrong])
+    assert unlearning.leak(both, w0=0.0) == unlearning.leak(negative, w0=0.0)
+    assert unlearning.leak(both, w0=4.0).value == pytest.approx(9 / 0.25)
+    assert unlearning.least_below(both, "0") == unlearning.least_below(negative, "0")
+    assert unlearning.least_below(both, "below 0", part="V").value == 9
+    for one, other in zip(unlearning.lower_end(both, w0=0.0), unlearning.lower_end(negative, w0=0.0), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_loss_beyond_is_that_at_each_alphas_own_coefficient():
+    def there_alone(task, alpha, lam, seed):
+        return alpha / 10 + seed / 100 if abs(lam - (1.1 - alpha)) < 0.01 else 7.0
+
+    frame = pairs(there_alone, lambdas=STEPS, alphas=(-0.6, 0.0, 0.35, 0.9))
+    for task in (1, 2):
+        assert multi_task.loss_at(frame, task=task).value == pytest.approx(0.09 + 0.005)
+    with pytest.raises(DataError, match="steps of 0.05"):
+        multi_task.loss_at(pairs(there_alone, lambdas=STEPS, alphas=(0.33,)), task=1)
+
+
+def test_the_sum_of_several_tasks_is_as_good_as_its_worst():
+    rows = {"metric": "hinge", "seed": [0, 0, 0, 1, 1, 1], "x": 1.1, "task": [1, 2, 3] * 2}
+    assert multi_task.several(pd.DataFrame({**rows, "value": [0, 0.2, 0, 0.4, 0, 0]})).value == pytest.approx(0.3)
+    assert multi_task.several(pd.DataFrame({**rows, "value": [0, 0.2, math.nan, 0.4, 0, 0]})).objections
+
+
+@pytest.mark.parametrize("power", [-2.0, -1.0])
+def test_the_exponent_of_the_windows_end_is_found(power):
+    lambdas = [-(1.05**i) for i in range(90, -30, -1)] + [0.0]
+    frame = pairs(
+        lambda t, a, x, s: 0.0 if t == 1 else float(-x <= (1.0 + 0.02 * s) * abs(a) ** power),
+        lambdas=lambdas,
+        alphas=(-1.0, -0.8, -0.6, -0.4, 0.5),
+        seeds=(0, 1, 2),
+    )
+    found = unlearning.lower_end_exponent(frame, w0=0.0)
+    assert found.objections == () and found.value == pytest.approx(power, abs=0.1)
+    with pytest.raises(DataError, match="contradictory"):
+        unlearning.lower_end(frame[frame["alpha"] > 0], w0=0.0)
+    with pytest.raises(DataError, match="several contradictory"):
+        unlearning.growth(frame[frame["alpha"] == -1])
+    # An end on the way down, whatever comes after it.
+    reopened = frame.assign(value=frame["value"].where((frame["task"] == 1) | (frame["x"] > -20), 1.0))
+    for one, other in zip(unlearning.lower_end(reopened, w0=0.0), unlearning.lower_end(frame, w0=0.0), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_window_closes_where_the_first_task_is_lost_too():
+    frame = window(lambda a: 99.0, leak=0.02)
+    # 0.02 lambda is above 0.05 from 2.5 on.
+    _, lo_SP, hi_SP = unlearning.lower_end(frame, w0=0.0)
+    assert (lo_SP == 2.5).all() and (hi_SP == 2.75).all()
+
+
+def test_losses_of_negation_are_the_worst_of_their_alphas():
+    frame = pairs(
+        lambda t, a, x, s: (10 * t + a) if x == -1 else 99.0 if x > -1 else -x + a + 10 * t,
+        lambdas=[-8.0, -3.0, -2.0, -1.0, -0.5, 0.0],
+        alphas=(-1.0, -0.5, 0.0, 0.3, 0.6),
+    )
+    assert unlearning.at_full(frame, 1, "not above 0", "max").value == pytest.approx(10)
+    assert unlearning.at_full(frame, 2, "not above 0", "min").value == pytest.approx(19)
+    assert unlearning.at_full(frame, 1, "above 0", "min").value == pytest.approx(10.3)
+    assert unlearning.least_below(frame, "0").value == pytest.approx(20)
+    assert unlearning.least_below(frame, "below 0").value == pytest.approx(19)
+    # 10 + |lambda| at alpha = 0, but 99 at -0.5.
+    assert unlearning.leak(frame, w0=0.0).value == pytest.approx(198)
+    with pytest.raises(DataError, match="irrelevant"):
+        unlearning.leak(frame[frame["alpha"] != 0], w0=0.0)
+    frame.loc[(frame["x"] == -8) & (frame["seed"] == 1), "value"] = math.nan
+    assert all(e.objections for e in (unlearning.least_below(frame, "0"), unlearning.leak(frame, w0=0.0)))
+
+
+def test_accuracy_is_at_chance_at_the_full_coefficient():
+    value = {(-1.0, 0.0): 0.45, (-1.0, 0.3): 0.9, (-2.0, 0.0): 0.1}
+    rows = [
+        pairs(lambda t, a, x, s: value[x, a] + tau, lambdas=(x,), alphas=(a,), tau=tau, metric="accuracy")
+        for x, a in value
+        for tau in (0.0, 0.4)
+    ]
+    assert unlearning.chance(pd.concat(rows), tau=0.0).value == pytest.approx(0.45)
+    assert unlearning.chance(pd.concat(rows), tau=0.4).value == pytest.approx(0.85)
+
+
+def test_sums_over_the_plane_are_of_its_own_direction():
+    one = outside_rows(lambda first, second: first)
+    other = outside_rows(lambda first, second: -1.0, gamma=out_of_domain.REGION_GAMMA)
+    frame = pd.concat([one, other, one.assign(w0=4.0, value=5.0), one.assign(tau=0.4, value=6.0)])
+    rows = out_of_domain.plane(frame, "hinge")
+    assert len(rows) == len(one) and rows["leading"].to_numpy() == pytest.approx(rows["value"].to_numpy())
+    by_hand = rows["x"] * 0.49 + rows["lambda_2"] * 0.25
+    assert rows["attending"].to_numpy() == pytest.approx(by_hand.to_numpy())
+    assert (out_of_domain.plane(frame, "hinge", name="-published")["value"] == -1).all()
+    assert (out_of_domain.plane(frame, "hinge", w0=4.0)["value"] == 5).all()
+    assert out_of_domain.inside_loss(frame, name="-published").value == -1
+    with pytest.raises(DataError, match="both sums"):
+        out_of_domain.inside_loss(one[one["x"] < 0], name="")
+
+
+@pytest.mark.xfail(reason="rows of other measures have no direction, and count as one")
+def test_a_direction_of_ones_own_is_the_only_one():
+    """Constants that a user has changed; the frame has rows of other measures, too."""
+    frame = outside_rows(lambda first, second: max(0.0, 1.1 - first, -second), gamma=(0.7, 0.5))
+    others = pd.DataFrame({"metric": "fine_tuned", "seed": [0, 1], "x": 150, "w0": 0.0, "tau": 0.0, "value": 0.0})
+    assert out_of_domain.inside_loss(pd.concat([frame, others]), name="").value == pytest.approx(0, abs=1e-9)
+
+
+def test_the_second_sum_is_looked_at_from_its_lower_end_up_to_its_upper():
+    frame = outside_rows(lambda first, second: second)
+    seconds = frame[frame["value"].notna() & (frame["x"] * 0.7 - frame["lambda_2"] * 0.5 >= 1.1)]["value"]
+    lo, hi = sorted(set(seconds.round(9)))[3], sorted(set(seconds.round(9)))[9]
+    largest = out_of_domain.second_alone(frame, w0=0.0, lo=lo - 1e-9, hi=hi - 1e-9).value
+    assert lo <= largest == pytest.approx(max(seconds[seconds < hi - 1e-9]))
+    frame.loc[frame["seed"] == 0, "value"] = math.nan
+    assert out_of_domain.second_alone(frame, w0=0.0, lo=lo, hi=hi).objections
+
+
+def test_a_pass_below_0_or_from_the_start_is_no_pass_along_gamma():
+    at = {"gamma_1": 0.7, "gamma_2": -0.5, "w0": 0.0, "tau": 0.0, "metric": "ray_hinge"}
+    s = [-0.2, -0.1, 0.0, 0.5, 1.0, 1.5]
+    curves = {0: [0.0, 0.5, 1.0, 0.5, 0.0, 0.0], 1: [0.0, 0.5, 1.0, 1.0, 0.5, 0.0]}
+    rows = [{**at, "seed": k, "x": x, "value": v} for k, ys in curves.items() for x, v in zip(s, ys, strict=True)]
+    frame = pd.DataFrame(rows)
+    found = out_of_domain.reached(frame, "ray_hinge", 0.01)
+    assert 0.5 < found.value - 0.25 < 1.0 and found.objections == ()
+    assert out_of_domain.reached(frame.assign(value=0.0), "ray_hinge", 0.01).objections
+    noisy = frame.assign(tau=0.4, value=9.0)
+    assert out_of_domain.reached(pd.concat([frame, noisy]), "ray_hinge", 0.01) == found
+    assert out_of_domain.reached(pd.concat([frame, noisy]), "ray_hinge", 0.01, tau=0.4).objections
+
+
+def test_ranks_are_those_asked_for():
+    grid = [(s, J, k, matrix) for s in (0, 1) for J in (5, 20, 80) for k in (1, 2) for matrix in ("W", "V")]
+    frame = pd.DataFrame(grid, columns=["seed", "J", "x", "matrix"]).assign(metric="relative")
+    frame = frame.assign(value=frame["J"] + frame["x"] / 10 + (frame["matrix"] == "V") / 100 + frame["seed"] / 500)
+    assert low_rank.of_rank(frame, "relative", matrix="V", rank=2).value == pytest.approx(20.211)
+    assert low_rank.of_rank(frame, "relative", matrix="W", rank=1, J=5).value == pytest.approx(5.101)
+    edits = frame[frame["matrix"] == "W"].assign(metric="edit_hinge")
+    assert low_rank.edited(edits, rank=2, J=80).value == pytest.approx(80.201)
+    cosines = edits[edits["x"] == 1].assign(metric="second_on_irrelevant")
+    assert low_rank.second(cosines).value == pytest.approx(20.101)
+    rows = frame.assign(metric="residual").astype({"value": float})
+    rows.loc[(rows["matrix"] == "W") & (rows["x"] == 1) & (rows["J"] == 5) & (rows["seed"] == 0), "value"] = math.nan
+    assert low_rank.over_bound(rows).objections
+
+
+def test_rows_are_those_of_the_widest_network_and_the_registered_share():
+    grid = [(s, m, x, o) for s in (0, 1) for m in (100, 1024) for x in (0.1, 0.2) for o in ("smallest", "random")]
+    frame = pd.DataFrame(grid, columns=["seed", "m", "x", "order"]).assign(metric="edit_hinge")
+    frame = frame.assign(value=frame["m"] + frame["x"] + (frame["order"] == "random") / 100 + frame["seed"] / 500)
+    assert sparsity.pruned(frame, "smallest").value == pytest.approx(1024.201)
+    assert sparsity.pruned(frame, "random", m=100).value == pytest.approx(100.211)
+    shares = frame[(frame["order"] == "random") & (frame["x"] == 0.1)].assign(metric="small_share", x=0)
+    assert sparsity.share(shares, "small_share").value == pytest.approx(1024.111)
+    lost = shares.assign(metric="large_norm").astype({"value": float})
+    lost.loc[(lost["m"] == 100) & (lost["seed"] == 1), "value"] = math.nan
+    assert sparsity.large_rows(lost).objections
+
+
+def test_the_gain_is_what_the_plain_estimate_is_worse_by_with_noise():
+    at = [{"w0": 0.0, "tau": tau, "share": share} for tau in (0.0, 0.4) for share in (0.5, 0.8)]
+    off = {"similarity": 0.05, "correlation": -0.2}
+    rows = [
+        {**where, "seed": s, "x": x, "metric": metric, "value": x + error * abs(x) * (1 if where == at[2] else 9)}
+        for where in at
+        for s in (0, 1)
+        for x in (-0.6, 0.0, 0.6)
+        for metric, error in off.items()
+    ]
+    frame = pd.DataFrame(rows)
+    assert correlation.gain(frame).value == pytest.approx(0.6 * 0.15)
+    far = correlation.largest_error(frame, "similarity", tau=0.4, share=0.8).value
+    assert far == pytest.approx(0.6 * 0.45)
+    frame.loc[(frame["seed"] == 1) & (frame["x"] == 0), "value"] = math.nan
+    assert correlation.gain(frame).objections and correlation.largest_error(frame, "similarity").objections
+    with pytest.raises(DataError, match="both estimates"):
+        correlation.gain(frame[~((frame["metric"] == "similarity") & (frame["seed"] == 1))])

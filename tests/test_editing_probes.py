@@ -10,7 +10,16 @@ import torch
 from lemmata.editing import probes
 from lemmata.editing.data import Counts, directions, outside, stacked
 from lemmata.editing.network import OneLayer
-from lemmata.editing.probes import AddCurve, OutsideGrid, OutsideRay, Similarity, fresh_samples, outputs, scores
+from lemmata.editing.probes import (
+    AddCurve,
+    FineTuned,
+    OutsideGrid,
+    OutsideRay,
+    Similarity,
+    fresh_samples,
+    outputs,
+    scores,
+)
 from lemmata.editing.theory import changes_correlation, function_similarity
 from lemmata.editing.vectors import edited
 from lemmata.lab.ensemble import fit
@@ -44,7 +53,7 @@ def lost(net, e=0):
     """The same members, one of which has diverged."""
     params = {name: p.clone() for name, p in net.params.items()}
     params["delta.V"][e] = torch.nan
-    params["delta.W"][e, 0, 0, 0] = torch.inf
+    params["delta.W"][e, :, 0, 0] = torch.inf
     return net.with_params(params)
 
 
@@ -151,6 +160,22 @@ def test_the_curve_has_a_row_for_each_lambda_and_task(name, part, nets):
                     assert value == float(value_ELU[e, l, t])
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_fine_tunings_are_asked_about_their_own_task(name, nets):
+    net, config, rng = nets[name], KINDS[name], np.random.default_rng(0)
+    m = FineTuned(samples=6)
+    assert m.steps(config) == (12,)
+    samples = fresh_samples(net, 6, "editing.test")
+    for e, rows in enumerate(m.observe(net, {})):
+        found = table(rows)
+        assert len(found) == config.tasks
+        for t in range(config.tasks):
+            own = textbook_editing.edited(net.params, e, [float(t == other) for other in range(config.tasks)])
+            written = textbook_editing.written_out(samples, e, t, config.P, rng)
+            loss = float(textbook_editing.loss(own, written))
+            assert found["fine_tuned", 12, ("task", t + 1)] == pytest.approx(loss, abs=2e-6)
+
+
 @pytest.fixture(scope="module")
 def orthogonal():
     """Two members with orthogonal tasks, trained until these are solved."""
@@ -184,8 +209,8 @@ def test_the_grid_of_an_unseen_task_has_its_pairs(orthogonal):
         for found, (hinge, accuracy) in zip(tables, by_hand(orthogonal, pair, [0.6, -0.3], 8), strict=True):
             assert found["hinge", pair[0], *at, ("lambda_2", pair[1])] == pytest.approx(hinge, abs=1e-5)
             assert found["accuracy", pair[0], *at, ("lambda_2", pair[1])] == pytest.approx(accuracy, abs=1e-6)
-    fine = OutsideGrid(samples=2)
-    assert {row.x for row in fine.observe(orthogonal, {})[0]} == {i / 4 for i in range(-8, 13)}
+    fine = OutsideGrid(samples=1, step=0.5).observe(orthogonal.take([0]), {})[0]
+    assert {row.x for row in fine} == {i / 2 for i in range(-4, 7)} and len(fine) == 2 * 11 * 9
     assert m.work(SMALL) == pytest.approx(SMALL.work() * 30 * 8 / (6 * 12 * 8))
 
 
@@ -271,6 +296,7 @@ def test_nothing_changed_is_no_similarity():
 @pytest.mark.parametrize(
     "m",
     [
+        FineTuned(samples=30),
         AddCurve(lambdas=(0.0, -2.0), samples=30),
         AddCurve(lambdas=(0.0, -2.0), part="V", samples=30),
         Similarity(samples=30),

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lemmata.editing.theory import (
@@ -17,7 +17,9 @@ from lemmata.editing.theory import (
     low_rank_bounds,
     multi_task,
     out_of_domain,
+    products,
     row_bounds,
+    similarity_of,
     unlearning,
 )
 from lemmata.lab.errors import InputError
@@ -186,18 +188,45 @@ some = st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=1, max_s
 @settings(deadline=None)
 @given(some, st.floats(1e-3, 1e3), st.floats(1e-3, 1e3), st.integers(0, 100))
 def test_estimates_do_not_depend_on_scales_or_on_the_signs_of_labels(pairs, scale_1, scale_2, seed):
-    u_1, u_2 = np.array(pairs).T
     # Squares have to be numbers that are not denormal.
-    assume(all(np.abs(u).max() > 1e-3 for u in (u_1, u_2)))
+    u_1, u_2 = np.array([*pairs, (1.0, 1.0)]).T
     sign = np.random.default_rng(seed).choice([-1.0, 1.0], len(u_1))
     for estimate in (function_similarity, changes_correlation):
         plain = estimate(u_1, u_2)
-        assert -1 <= plain <= 1
+        assert abs(plain) <= 1 + 1e-12
         assert estimate(scale_1 * u_1, scale_2 * u_2) == pytest.approx(plain, abs=1e-9)
         assert estimate(sign * u_1, sign * u_2) == pytest.approx(plain, abs=1e-12)
         assert estimate(u_2, u_1) == pytest.approx(plain, abs=1e-12)
         assert estimate(u_1, -u_2) == pytest.approx(-plain, abs=1e-12)
         assert estimate(u_1, u_1) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "estimate",
+    [changes_correlation, function_similarity],
+)
+def test_an_estimate_is_a_correlation_that_regions_take(estimate):
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        u = rng.normal(size=50)
+        for sign in (-1, 1):
+            region = multi_task(estimate(u, 3 * sign * u))
+            assert region.empty == (sign < 0)
+
+
+def test_many_resamples_are_estimated_at_once():
+    rng = np.random.default_rng(0)
+    u_1, u_2 = rng.normal(size=(2, 40))
+    u_2[:5] = 0
+    parts = products(u_1, u_2)
+    for found, by_hand in zip(parts, (u_1 * u_2, u_1**2, u_2**2), strict=True):
+        np.testing.assert_allclose(found, by_hand)
+    which = rng.integers(0, 40, (3, 7, 40))
+    which[0, 0] = 2
+    found = similarity_of(*(part[which] for part in parts))
+    assert found.shape == (3, 7) and found[0, 0] == 0
+    for i in np.ndindex(3, 7):
+        assert found[i] == pytest.approx(function_similarity(u_1[which[i]], u_2[which[i]]), abs=1e-12)
 
 
 def test_changes_are_not_centred():

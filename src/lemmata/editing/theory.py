@@ -240,7 +240,8 @@ def similarity_of(product_XN: np.ndarray, square_1_XN: np.ndarray, square_2_XN: 
     mean_1, mean_2 = np.where(there, mean_1, 1.0), np.where(there, mean_2, 1.0)
     larger = np.maximum(square_1_XN / mean_1, square_2_XN / mean_2).sum(-1)
     product = (product_XN / np.sqrt(mean_1 * mean_2)).sum(-1)
-    return np.where(there[..., 0], product / np.where(larger > 0, larger, 1.0), 0.0)
+    # Rounding may take it a digit beyond 1.
+    return np.where(there[..., 0], np.clip(product / np.where(larger > 0, larger, 1.0), -1, 1), 0.0)
 
 
 def products(change_1: ArrayLike, change_2: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
