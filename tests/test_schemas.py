@@ -10,6 +10,8 @@ from jsonschema import Draft202012Validator, ValidationError
 SCHEMAS = Path(__file__).parent.parent / "docs" / "schemas"
 QUICK = ["quadratic", "--quick", "--workers", "1"]
 
+ADVICE = ["--base", "base", "--add", "ft1", "--add", "ft2", "--advise"]
+ADVICE += ["--inputs", "inputs.jsonl", "--forward", "net.py:forward"]
 CALLS = {
     "check": [
         ["check", *QUICK, "--json"],
@@ -32,6 +34,11 @@ CALLS = {
         ["edit", "--base", "base", "--add", "ft1", "--subtract", "ft2:0.5", "-o", "out", "--force", "--json"],
         ["edit", "--base", "base", "--add", "ft1", "--rank", "1", "--keep-rows", "0.2", "-o", "low", "--json"],
         ["edit", "--base", "base", "--add", "ft1", "--dare", "0.5", "-o", "dare", "--json"],
+    ],
+    "advice": [
+        ["edit", *ADVICE, "--metric", "accuracy", "--json"],
+        ["edit", *ADVICE, "--json"],
+        ["edit", "--base", "base", "--add", "ft1", "--subtract", "ft2", *ADVICE[6:], "--json"],
     ],
     "doctor": [["doctor", "--json"], ["doctor", "--store", "none", "--json"]],
     "bench": [["bench", "--rounds", "1", "--json"], ["bench", "icl", "--compile", "--json"]],
@@ -66,9 +73,15 @@ def bench(monkeypatch):
 
 @pytest.fixture
 def models(checked):
-    """A base and two fine-tunings of it, in the working folder."""
+    """A base and two fine-tunings of it, in the working folder, and what they are to answer."""
     for i, name in enumerate(("base", "ft1", "ft2")):
         save(name, weights(i), config={})
+    inputs = [{"x": i - 4.5, "label": 1, "task": 1 + i % 2} for i in range(10)]
+    Path("inputs.jsonl").write_text("\n".join(map(json.dumps, inputs)))
+    Path("net.py").write_text(
+        "def forward(weights, inputs):\n"
+        "    return [float(sum(w.float().mean() for w in weights.values())) * one['x'] for one in inputs]\n"
+    )
 
 
 @pytest.mark.parametrize("verb", CALLS)
@@ -95,9 +108,9 @@ def test_bench_for_reading(shell, bench):
 
 
 def test_every_verb_with_json_has_a_schema_and_a_line_in_the_docs(shell):
-    verbs = [verb for verb in shell.run("--help").out.split() if verb.isidentifier()]
-    with_json = {verb for verb in verbs if verb in CALLS}
-    assert with_json == {path.stem for path in SCHEMAS.glob("*.json")}
+    verbs = {verb for verb in shell.run("--help").out.split() if verb.isidentifier()}
+    assert CALLS.keys() - verbs == {"advice"}, "a schema of edit --advise"
+    assert CALLS.keys() == {path.stem for path in SCHEMAS.glob("*.json")}
     page = (SCHEMAS.parent / "schemas.md").read_text()
     for verb in CALLS:
         assert f"(schemas/{verb}.json)" in page
