@@ -148,23 +148,23 @@ def test_the_second_direction_is_compared_with_the_mean_of_the_irrelevant_patter
 
 
 def test_shares_of_rows_are_counted_by_their_norms(net):
-    norms = torch.tensor([[4.0, 4, 3, 2, 1.9, 0.5, 0.39, 0.3, 0, 0], [1.0, 1, 1, 1, 1, 1, 1, 1, 1, 0.05]])
+    norms = torch.tensor([[4.0, 4, 3, 2, 1.9, 0.5, 0.39, 0.3, 0, 0], [1.0, *[0.42] * 8, 0.06]])
     direction_D = torch.tensor([0.6, 0, 0, 0, -0.8, 0])
     made = with_deltas(net, {"V": (norms[..., None] * direction_D).expand(2, 2, 10, 6)})
     m = PrunedRows(fractions=(0.0,), small=0.1, samples=2)
     for rows in m.observe(made, {}):
         found = table(rows)
-        # Below a tenth of their own task's largest: 0.39, 0.3, 0, 0 and 0.05 of 20; up to half of it: 1.9 and 0.5.
+        # Below a tenth of their own task's largest: 0.39, 0.3, 0, 0 and 0.06 of 20; up to half of it: 1.9, 0.5, 0.42.
         assert found["small_share", 0] == pytest.approx(5 / 20)
-        assert found["middle_share", 0] == pytest.approx(2 / 20)
-        # The median of 4, 4, 3, 2 and nine times 1.
-        assert found["large_norm", 0] == pytest.approx(1.0)
+        assert found["middle_share", 0] == pytest.approx(10 / 20)
+        # The median of 4, 4, 3, 2 and 1.
+        assert found["large_norm", 0] == pytest.approx(3.0)
         share = {x: value for (metric, x), value in ((k[:2], v) for k, v in found.items()) if metric == "rows"}
         assert len(share) == m.BINS == 20 and sum(share.values()) == pytest.approx(1)
         assert list(share) == pytest.approx([0.025 + 0.05 * i for i in range(20)])
-        # Two rows of 0 and one just below half of the largest; the largest are in the last bin.
+        # Two rows of 0, eight of 0.42, one just below half of the largest; the largest are in the last bin.
         height = list(share.values())
-        assert [height[i] for i in (0, 9, 19)] == pytest.approx([2 / 20, 1 / 20, 11 / 20])
+        assert [height[i] for i in (0, 8, 9, 10, 19)] == pytest.approx([0.1, 0.4, 0.05, 0.05, 0.15])
 
 
 def test_the_smallest_rows_or_as_many_random_ones_are_pruned(net):

@@ -88,7 +88,7 @@ class Ranks(Measure):
             singular_ETR = torch.linalg.svdvals(delta.nan_to_num(0.0, 0.0, 0.0))
             singular_ETR = singular_ETR.where(delta.isfinite().flatten(2).all(-1).unsqueeze(-1), torch.nan)
             at = {"matrix": matrix}
-            for i in range(5):
+            for i in range(min(5, singular_ETR.shape[-1])):
                 parts.append(rows("singular", i + 1, singular_ETR[..., i].mean(1), at))
             whole_ET = singular_ETR.norm(dim=-1)
             for k in self.ranks:

@@ -57,7 +57,8 @@ def plane(frame: pd.DataFrame, metric: str, *, name: str = "", w0: float = 0.0) 
 
 def _direction(frame: pd.DataFrame, name: str) -> dict[str, float]:
     """The direction of this name, or what a user has changed it to: then there is only one."""
-    gammas = frame[["gamma_1", "gamma_2"]].drop_duplicates()
+    # Rows of other measures have no direction.
+    gammas = frame[["gamma_1", "gamma_2"]].dropna().drop_duplicates()
     gamma_1, gamma_2 = GAMMAS[name] if len(gammas) > 1 else map(float, gammas.iloc[0])
     return {"gamma_1": gamma_1, "gamma_2": gamma_2}
 
