@@ -11,6 +11,7 @@ from lemmata.editing.probes import FineTuned
 from lemmata.editing.theory import low_rank_bounds
 from lemmata.editing.weights import Ranks
 from lemmata.lab.claim import Claim, Frames, Prediction
+from lemmata.lab.errors import DataError
 from lemmata.lab.figure import Figure, Panel, curves, drawable, threshold
 from lemmata.lab.frames import by_seed, pick
 from lemmata.lab.grid import ByProfile, Experiment, product
@@ -39,6 +40,9 @@ def of_rank(frame: pd.DataFrame, metric: str, *, matrix: str, rank: int, J: int 
 def over_bound(frame: pd.DataFrame) -> Estimate:
     """What rank 1 leaves of Delta W over M eps + 1/log M, at the M where this is largest."""
     rows = pick(frame, "residual", {"matrix": "W", "x": 1})
+    rows = rows[rows["J"] > 1]
+    if rows.empty:
+        raise DataError("two irrelevant patterns or more: 1/log M is no bound for one", "one", "choose a larger J")
     over = rows["value"] / [low_rank_bounds(J, EPS)[0] for J in rows["J"]]
     return mean_t(over.groupby(rows["seed"]).agg(lambda v: v.max(skipna=False)).to_numpy())
 
