@@ -347,9 +347,13 @@ def test_the_window_closes_where_the_first_task_is_lost_too():
     assert (lo_SP == 2.5).all() and (hi_SP == 2.75).all()
 
 
+def test_how_far_a_window_is_open_is_asked_at_the_most_contradictory_tasks():
+    assert unlearning.still_open(window(lambda a: 2.6 if a == -1 else 99.0, w0=4.0)).value == 2.5
+
+
 def test_losses_of_negation_are_the_worst_of_their_alphas():
     frame = pairs(
-        lambda t, a, x, s: (10 * t + a) if x == -1 else 99.0 if x > -1 else -x + a + 10 * t,
+        lambda t, a, x, s: (10 * t + a) if x == -1 else {1: 99.0, 2: 1.0}[t] if x > -1 else -x + a + 10 * t,
         lambdas=[-8.0, -3.0, -2.0, -1.0, -0.5, 0.0],
         alphas=(-1.0, -0.5, 0.0, 0.3, 0.6),
     )
@@ -405,7 +409,7 @@ def test_the_second_sum_is_looked_at_from_its_lower_end_up_to_its_upper():
     lo, hi = sorted(set(seconds.round(9)))[3], sorted(set(seconds.round(9)))[9]
     largest = out_of_domain.second_alone(frame, w0=0.0, lo=lo - 1e-9, hi=hi - 1e-9).value
     assert lo <= largest == pytest.approx(max(seconds[seconds < hi - 1e-9]))
-    frame.loc[frame["seed"] == 0, "value"] = math.nan
+    frame.loc[(frame["seed"] == 0) & (frame["value"] == largest), "value"] = math.nan
     assert out_of_domain.second_alone(frame, w0=0.0, lo=lo, hi=hi).objections
 
 
@@ -447,6 +451,8 @@ def test_rows_are_those_of_the_widest_network_and_the_registered_share():
     shares = frame[(frame["order"] == "random") & (frame["x"] == 0.1)].assign(metric="small_share", x=0)
     assert sparsity.share(shares, "small_share").value == pytest.approx(1024.111)
     lost = shares.assign(metric="large_norm").astype({"value": float})
+    # About 100 * 10 and 1024 * 32 times the bound.
+    assert sparsity.large_rows(lost).value == pytest.approx(10 * 100.111)
     lost.loc[(lost["m"] == 100) & (lost["seed"] == 1), "value"] = math.nan
     assert sparsity.large_rows(lost).objections
 
@@ -469,3 +475,9 @@ def test_the_gain_is_what_the_plain_estimate_is_worse_by_with_noise():
     assert correlation.gain(frame).objections and correlation.largest_error(frame, "similarity").objections
     with pytest.raises(DataError, match="both estimates"):
         correlation.gain(frame[~((frame["metric"] == "similarity") & (frame["seed"] == 1))])
+
+
+def test_one_changed_coefficient_leaves_two_directions_that_are_told_apart():
+    frames = [outside_rows(lambda first, second: 0.0, gamma=(0.5, gamma_2)) for gamma_2 in (-0.626, -0.5)]
+    found = [out_of_domain._direction(pd.concat(frames), name)["gamma_2"] for name in out_of_domain.GAMMAS]
+    assert found == [-0.5, -0.626]

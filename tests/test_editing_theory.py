@@ -271,3 +271,8 @@ def test_changes_that_cannot_be_compared_are_refused(estimate, u_1, u_2, expecte
     with pytest.raises(InputError) as caught:
         estimate(u_1, u_2)
     assert expected in caught.value.expected and got in caught.value.got and fix in caught.value.fix
+
+
+@pytest.mark.parametrize("number", [1, 1.0, np.float32(1), np.int64(1)])
+def test_an_interval_holds_numbers_of_any_kind(number):
+    assert number in multi_task(0.2) and number not in multi_task(-0.2) and "1" not in multi_task(0.2)

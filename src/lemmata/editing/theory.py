@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import NamedTuple, final
 
 import numpy as np
@@ -54,7 +55,7 @@ class Interval(NamedTuple):
 
     def __contains__(self, value: object) -> bool:
         """Whether a number lies in it."""
-        return isinstance(value, (int, float)) and self.lo <= value <= self.hi
+        return isinstance(value, Real) and self.lo <= float(value) <= self.hi
 
     @property
     def empty(self) -> bool:

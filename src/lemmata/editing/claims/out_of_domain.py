@@ -56,11 +56,11 @@ def plane(frame: pd.DataFrame, metric: str, *, name: str = "", w0: float = 0.0) 
 
 
 def _direction(frame: pd.DataFrame, name: str) -> dict[str, float]:
-    """The direction of this name, or what a user has changed it to: then there is only one."""
+    """The direction of this name: of those that were measured the nearest, for a user may have changed it."""
     # Rows of other measures have no direction.
-    gammas = frame[["gamma_1", "gamma_2"]].dropna().drop_duplicates()
-    gamma_1, gamma_2 = GAMMAS[name] if len(gammas) > 1 else map(float, gammas.iloc[0])
-    return {"gamma_1": gamma_1, "gamma_2": gamma_2}
+    gamma_N2 = frame[["gamma_1", "gamma_2"]].dropna().drop_duplicates().to_numpy(float)
+    nearest = np.linalg.norm(gamma_N2 - np.array(GAMMAS[name]), axis=1).argmin()
+    return dict(zip(("gamma_1", "gamma_2"), gamma_N2[nearest].tolist(), strict=True))
 
 
 def _extreme(rows: pd.DataFrame, inside: pd.Series | np.ndarray, which: str, words: str) -> Estimate:
