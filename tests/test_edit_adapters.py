@@ -66,6 +66,21 @@ KINDS = {
 }
 
 
+UNTIED = transformers.GPT2Config(
+    vocab_size=20,
+    n_positions=16,
+    n_embd=8,
+    n_layer=1,
+    n_head=2,
+    bos_token_id=1,
+    eos_token_id=2,
+    tie_word_embeddings=False,
+)
+# peft notes how the last module is stored, here the output layer; c_proj is square.
+KINDS["stored in both ways"] = UNTIED, PLAIN | {"target_modules": ["attn.c_proj", "lm_head"]}
+KINDS["stored in both ways, to see"] = UNTIED, PLAIN | {"target_modules": ["c_attn", "c_proj", "lm_head"]}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_adapter_adds_what_peft_merges(tmp_path, kind):
     config, how = KINDS[kind]
@@ -136,15 +151,30 @@ def test_a_coefficient_and_a_recipe_act_on_the_product(tmp_path):
         ({"init_lora_weights": "pissa"}, "path_initial_model_for_weight_conversion"),
         ({"a_setting_of_tomorrow": [1]}, "a_setting_of_tomorrow"),
         ({"trainable_token_indices": [1]}, "trainable_token_indices"),
+        ({"rank_pattern": {"[": 1}}, "rank_pattern"),
+        ({"alpha_pattern": [1]}, "alpha_pattern"),
+        ({"r": 0}, "r and lora_alpha"),
+        ({"lora_alpha": math.nan}, "r and lora_alpha"),
     ],
     ids=str,
 )
 def test_an_adapter_of_another_kind_is_refused(tmp_path, how, said):
     base = {"layer.weight": torch.zeros(2, 3)}
     call = by_hand(tmp_path, base, settings=how, layer__lora_A__weight=A, layer__lora_B__weight=B)
-    with pytest.raises(InputError, match=re.escape(said)):
+    with pytest.raises((InputError, DataError), match=re.escape(said)):
         edit(*call)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_square_weight_without_a_model_s_name_is_refused(tmp_path):
+    """GPT-2 stores it as (in, out), others do not, and peft notes it for one module only."""
+    factors = {"h__c_proj__lora_A__weight": torch.ones(1, 3), "h__c_proj__lora_B__weight": torch.ones(3, 1)}
+    call = by_hand(tmp_path, {"h.c_proj.weight": torch.zeros(3, 3)}, **factors)
+    with pytest.raises(InputError, match=r"config\.json"):
+        edit(*call)
+    (tmp_path / "base" / "config.json").write_text('{"model_type": "gpt_neo"}')
+    edit(*call)
+    assert load(tmp_path / "out")["h.c_proj.weight"].tolist() == [[2.0] * 3] * 3
 
 
 def test_factors_that_do_not_fit_are_refused(tmp_path):
@@ -180,6 +210,27 @@ def test_an_adapter_of_an_output_layer_that_is_tied(tmp_path):
     (tmp_path / "base" / "config.json").write_text('{"tie_word_embeddings": true}')
     with pytest.raises(DataError, match="lm_head is tied to the embedding"):
         edit(*call)
+
+
+@pytest.mark.parametrize("module", ["model__embed_tokens", "lm_head"])
+def test_both_copies_of_a_tied_weight_are_changed(tmp_path, module):
+    """As where there is one, which both layers read."""
+    one = torch.arange(6.0).reshape(2, 3)
+    base = {"model.embed_tokens.weight": one, "lm_head.weight": one.clone(), "zero": torch.zeros(2, 3)}
+    call = by_hand(tmp_path, base, **{f"{module}__lora_A__weight": A, f"{module}__lora_B__weight": B})
+    (tmp_path / "base" / "config.json").write_text('{"tie_word_embeddings": true}')
+    edit(*call)
+    found = load(tmp_path / "out")
+    assert torch.equal(found["lm_head.weight"], one + 2 * B @ A)
+    assert torch.equal(found["model.embed_tokens.weight"], found["lm_head.weight"]) and not found["zero"].any()
+
+
+def test_an_adapter_and_full_weights_together(tmp_path):
+    one = torch.arange(6.0).reshape(2, 3)
+    base, vectors, out = by_hand(tmp_path, {"layer.weight": one}, layer__lora_A__weight=A, layer__lora_B__weight=B)
+    full = save(tmp_path / "ft", {"layer.weight": one * 3})
+    edit(base, [(vectors[0][0], 0.5), (full, -1.0), (vectors[0][0], 0.25)], out)
+    assert torch.equal(load(out)["layer.weight"], one + 1.5 * B @ A - 2 * one)
 
 
 def test_an_adapter_s_file_alone_and_one_in_a_pickle(tmp_path):

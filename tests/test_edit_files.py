@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import struct
@@ -33,7 +34,13 @@ CALL = ["edit", "--base", "base", "--add", "ft1", "-o", "out"]
 # Reading
 
 
-@pytest.mark.parametrize("name", ["w.bin", "w.pt", "w.pth", "w.ckpt", "dir/pytorch_model.bin"])
+def converted(said):
+    """Do what a message tells to do."""
+    code = shlex.split(said.split("python -c ")[1])[0]
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", ["w.bin", "w.pt", "w.pth", 'it\'s "mine".ckpt', "dir [1]/pytorch_model.bin"])
 def test_a_pickle_file_is_refused_with_the_way_to_convert_it(desk, name):
     path = desk.folder / name
     path.parent.mkdir(exist_ok=True)
@@ -43,10 +50,21 @@ def test_a_pickle_file_is_refused_with_the_way_to_convert_it(desk, name):
         said = desk.refuse("edit", *call, "-o", "out")
         assert f"the pickle file {path}" in said
     # What is told does convert it.
-    code = said.split('python -c "')[1].rpartition('"')[0]
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-    converted = path.with_suffix(".safetensors")
-    desk.run("edit", "--base", converted, "--add", "ft1", "-o", "out")
+    converted(said)
+    desk.run("edit", "--base", path.with_suffix(".safetensors"), "--add", "ft1", "-o", "out")
+
+
+def test_all_pickle_files_of_a_folder_are_converted_at_once(desk):
+    """But not the optimizer that lies beside them."""
+    base = weights()
+    (desk.folder / "run").mkdir()
+    torch.save({"step": 1}, desk.folder / "run" / "optimizer.pt")
+    for i, (name, w) in enumerate(base.items()):
+        torch.save({name: w}, desk.folder / "run" / f"pytorch_model-0000{i}-of-00004.bin")
+    converted(desk.refuse("edit", "--base", "run", "--add", "ft1", "-o", "out"))
+    record = desk.run("edit", "--base", "run", "--add", "ft1", "-o", "out", "--json").json
+    assert (record["tensors"], record["copied"]) == (4, [])
+    assert "optimizer.pt" in record["left_out"]
 
 
 @pytest.mark.parametrize(
@@ -56,6 +74,7 @@ def test_a_pickle_file_is_refused_with_the_way_to_convert_it(desk, name):
         (["ft1:abc"], "ft:0.6"),
         (["empty"], "no .safetensors file"),
         (["text.txt"], ".safetensors"),
+        (["/dev/null"], "which is neither"),
         ([":0.5"], "PATH:COEFFICIENT"),
         ([], "--add"),
     ],
@@ -118,7 +137,7 @@ def test_other_shapes_are_refused_with_the_list_of_them(desk):
 
 def test_quantised_weights_are_refused(desk):
     save("ft2", {name: w.to(torch.int8) for name, w in weights().items()})
-    assert "in I8" in desk.refuse("edit", "--base", "base", "--add", "ft2", "-o", "out")
+    assert "ft2, quantised" in desk.refuse("edit", "--base", "base", "--add", "ft2", "-o", "out")
     save("ft3", {name: w.to(torch.float8_e4m3fn) for name, w in weights().items()})
     assert "in F8_E4M3" in desk.refuse("edit", "--base", "base", "--add", "ft3", "-o", "out")
 
@@ -141,6 +160,8 @@ DAMAGED = {
     "another size": damaged({"w": ONE | {"shape": [3]}}, bytes(8)),
     "a negative size": damaged({"w": ONE | {"shape": [-1, -2]}}, bytes(8)),
     "an endless header": damaged(b"{}", length=1 << 60),
+    "endless lists": damaged(b"[" * 100_000),
+    "half a character": damaged(b'{"\\ud800": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}', bytes(8)),
     "words as offsets": damaged({"w": ONE | {"data_offsets": ["a", "b"]}}, bytes(8)),
 }
 
@@ -253,6 +274,37 @@ def break_at(monkeypatch, error):
     monkeypatch.setattr(writer.Shard, "write", broken)
 
 
+def test_force_wants_the_card_itself(desk):
+    """A word in a text of the user's own is not enough."""
+    (desk.folder / "mine").mkdir()
+    for card in (
+        "I made it with lemmata-edit.",
+        "# Notes\n---\ntags:\n- lemmata-edit\n---\n",
+        "---\n- lemmata-edited\n---\n",
+    ):
+        (desk.folder / "mine" / "README.md").write_text(card)
+        assert "which is none" in desk.refuse("edit", "--base", "base", "--add", "ft1", "-o", "mine", "--force")
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_a_folder_that_somebody_makes_meanwhile(desk, monkeypatch, forced):
+    """Without --force it is theirs."""
+    from lemmata.tools import edit as tool
+
+    check = tool.check_space
+
+    def race(*args):
+        check(*args)
+        (desk.folder / "out").mkdir()
+        (desk.folder / "out" / "theirs").write_text("x")
+
+    monkeypatch.setattr(tool, "check_space", race)
+    call = desk(*CALL, *(["--force"] if forced else []))
+    assert call.status == (0 if forced else 2)
+    assert ("theirs" in left(desk.folder / "out")) == (not forced)
+    assert left(desk.folder) == ["base", "ft1", "out"]
+
+
 @pytest.mark.parametrize("before", [False, True])
 def test_an_error_leaves_what_was_there(desk, monkeypatch, before):
     if before:
@@ -270,8 +322,9 @@ def test_ctrl_c_leaves_what_was_there(desk, monkeypatch):
     assert left(desk.folder) == ["base", "ft1"]
 
 
-def test_a_real_ctrl_c(tmp_path):
-    """The signal arrives while a large tensor is being written."""
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_real_ctrl_c(tmp_path, sent):
+    """The signal arrives while a large tensor is being written; a scheduler sends the other one."""
     header = json.dumps({"w": {"dtype": "F32", "shape": [100_000_000], "data_offsets": [0, 400_000_000]}}).encode()
     with open(tmp_path / "big.safetensors", "wb") as file:
         file.write(struct.pack("<Q", len(header)) + header)
@@ -283,7 +336,7 @@ def test_a_real_ctrl_c(tmp_path):
         if any(path.suffix == ".tmp" and list(path.iterdir()) for path in tmp_path.iterdir()):
             break
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said.splitlines()[-1]) == (130, "stopped: out was not written")
     assert left(tmp_path) == ["big.safetensors"]
@@ -303,6 +356,22 @@ def test_a_renaming_that_fails_brings_the_old_folder_back(desk, monkeypatch):
     monkeypatch.setattr(type(desk.folder), "rename", broken)
     assert "Input/output error" in desk.refuse("edit", "--base", "base", "--subtract", "ft1", "-o", "out", "--force")
     assert desk.files() == before
+
+
+def test_a_disk_that_is_full_meanwhile(desk):
+    """A limit on the size of files, which is an error of the system itself."""
+    save("big", {"w": torch.zeros(300, 1000)})
+    script = "import sys; from lemmata.cli import main; sys.exit(main())"
+    verb = f"{shlex.quote(sys.executable)} -c {shlex.quote(script)} edit --base big --add big -o out"
+    call = f"ulimit -f 100; trap '' XFSZ; exec {verb}"
+    done = subprocess.run(["bash", "-c", call], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "out: File too large" in done.stderr
+    assert left(desk.folder) == ["base", "big", "ft1"]
+
+
+def test_a_name_of_full_length(desk):
+    desk.run("edit", "--base", "base", "--add", "ft1", "-o", "o" * 255)
+    assert left(desk.folder) == ["base", "ft1", "o" * 255]
 
 
 def test_a_full_disk_is_seen_ahead(desk, monkeypatch):

@@ -5,7 +5,7 @@
     checking.py  plan, check: what is trained
     reading.py    table, show, report, network: what is read from the store
     examples.py  examples: how many demonstrations a prompt needs (matrices.py reads files, measured.py the store)
-    edit.py      edit: task vectors added to a checkpoint, or subtracted (advice.py tells which coefficients)
+    edit.py      edit: task vectors added to a checkpoint, or subtracted (advice.py advises, edited.py says what was written)
     errors.py    how a call ends that cannot succeed
 
 Nothing here imports torch before a verb needs it, so that `--help` is at once.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from lemmata.lab.errors import InputError
+from lemmata.lab.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from lemmata.lab.sweep import Progress
@@ -20,6 +21,7 @@ METRICS = ("accuracy",)
 FEW = 100
 # Coefficients that differ by less agree.
 APART = 0.1
+SAME = "name the fine-tuned model, and inputs of its task"
 
 SAID = {
     ("add", "aligned"): "aligned: they share some of what they need, so that less than 1 of the second is enough",
@@ -28,6 +30,8 @@ SAID = {
     ("subtract", "aligned"): "aligned: forgetting the second damages the first (Theorem 2)",
     ("subtract", "irrelevant"): "irrelevant to each other: the second can be forgotten",
     ("subtract", "contradictory"): "contradictory: the second can be forgotten, which even helps the first",
+    ("add", "unclear"): "not told by these inputs: take more of them, or labels",
+    ("subtract", "unclear"): "not told by these inputs: take more of them, or labels",
 }
 
 
@@ -65,6 +69,7 @@ def advised(
     from lemmata.tools.answering import accuracy, hugging_face, own_function, read_inputs, weights_of
     from lemmata.tools.checkpoint import open_checkpoint
     from lemmata.tools.edit import open_vector
+    from lemmata.tools.vectors import copies, tied
 
     if len(add) + len(subtract) != 2 or not add:
         got = f"{len(add)} to add and {len(subtract)} to subtract"
@@ -78,7 +83,8 @@ def advised(
     goal: Goal = "subtract" if subtract else "add"
     lines_of_file = read_inputs(inputs)
     start = open_checkpoint(base)
-    vectors = [open_vector(start, path) for path in (*add, *subtract)]
+    twins = copies(start)
+    vectors = [tied(open_vector(start, path), start, twins) for path in (*add, *subtract)]
     answer, labels = own_function(forward) if forward else hugging_face(start)
     total, done = 3 + (len(GRIDS[goal]) if metric else 0), 0
 
@@ -97,7 +103,11 @@ def advised(
         if goal == "subtract" and {one.get("task") for one in lines_of_file} != {1, 2}:
             fix = 'write "task": 1 in inputs of the task to keep, "task": 2 in those of the one to forget'
             raise InputError("the task of every input, to forget one of two", "other tasks than 1 and 2", fix)
-    advice = advise(answers(1.0, 0.0) - before, answers(0.0, 1.0) - before, goal=goal)
+    changes = [answers(1.0, 0.0) - before, answers(0.0, 1.0) - before]
+    for path, change in zip((*add, *subtract), changes, strict=True):
+        if not change.any():
+            raise DataError(f"a fine-tuning that changes answers in {inputs}", f"{path}, which changes none", SAME)
+    advice = advise(*changes, goal=goal)
     validated = None
     if metric:
 
@@ -231,7 +241,5 @@ def _next(found: Found) -> str:
     chosen = found.validated.coefficient if found.validated else advice.proposed
     if chosen is None:
         return "leave one of them out, or try with labels: --inputs dev.jsonl --metric accuracy"
-    second = (
-        f"--add {found.second}:{chosen:.2g}" if advice.goal == "add" else f"--subtract {found.second}:{-chosen:.2g}"
-    )
-    return f"lemmata edit --base {found.base} --add {found.first}:1 {second} -o edited"
+    call = ["--base", found.base, "--add", f"{found.first}:1", f"--{advice.goal}", f"{found.second}:{abs(chosen):.2g}"]
+    return f"lemmata edit {shlex.join(call)} -o edited"

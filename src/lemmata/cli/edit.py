@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from lemmata.cli import options
 from lemmata.cli.errors import INTERRUPTED
-from lemmata.cli.output import print_json, say
+from lemmata.cli.output import say, to_json
 from lemmata.lab.errors import InputError
-
-if TYPE_CHECKING:
-    from lemmata.tools.edit import Added, Edited
-    from lemmata.tools.recipes import Recipe
 
 __all__ = ["edit"]
 
@@ -30,7 +28,7 @@ class Weighted(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
         """The path and the coefficient, or an `InputError` that names the option."""
-        found = re.fullmatch(r"(.+):([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", value)
+        found = re.fullmatch(r"(.+):([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", value, re.S)
         path, coefficient = found.groups() if found else (value, "1")
         option = param.opts[0] if param else "the option"
         if not path:
@@ -140,12 +138,21 @@ def edit(
       lemmata edit --base B --add ft1 --subtract ft2 --advise --inputs dev.jsonl --metric accuracy
     """
     if advise:
-        given = [name for name, value in (("-o", output), *_recipe_options(rank, keep_rows, ties, dare)) if value]
+        writing = {
+            "-o": output,
+            "--rank": rank,
+            "--keep-rows": keep_rows,
+            "--ties": ties,
+            "--dare": dare,
+            "--seed": seed,
+        }
+        given = [name for name, value in writing.items() if value is not None] + ["--force"] * force
         _advise(base, add, subtract, given, inputs, metric, forward, as_json)
         return
     for name, value in (("--inputs", inputs), ("--metric", metric), ("--forward", forward)):
         if value is not None:
             raise InputError(f"--advise beside {name}", "no --advise", f"add --advise, or leave {name} out")
+    from lemmata.cli.edited import lines, record
     from lemmata.cli.progress import Meter
     from lemmata.tools.edit import edit as tool
     from lemmata.tools.recipes import Recipe
@@ -158,7 +165,7 @@ def edit(
     if not 0 < shard_size < float("inf"):
         raise InputError("gigabytes above 0 for --shard-size", str(shard_size), "for example --shard-size 5")
     try:
-        with Meter("MB") as meter:
+        with _ended_alike(), Meter("MB") as meter:
             edited = tool(
                 base,
                 vectors,
@@ -171,14 +178,17 @@ def edit(
     except KeyboardInterrupt:
         say(f"stopped: {output} was not written")
         click.get_current_context().exit(INTERRUPTED)
-    if as_json:
-        print_json(record(edited))
-    else:
-        click.echo("\n".join(lines(edited)))
+    _print(record(edited) if as_json else lines(edited))
 
 
-def _recipe_options(*values: float | None) -> list[tuple[str, float | None]]:
-    return list(zip(("--rank", "--keep-rows", "--ties", "--dare"), values, strict=True))
+@contextmanager
+def _ended_alike() -> Iterator[None]:
+    """What a scheduler sends to end a program ends it as Ctrl-C does, which cleans up."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _advise(
@@ -200,85 +210,24 @@ def _advise(
     if odd := [f"{path}:{coefficient:g}" for path, coefficient in (*add, *subtract) if coefficient != 1]:
         fix = "leave the coefficient out: it is what is asked for"
         raise InputError("task vectors without coefficients for --advise", odd[0], fix)
-    with Meter("models run") as meter:
-        found = advice.advised(
-            base,
-            [path for path, _ in add],
-            [path for path, _ in subtract],
-            inputs,
-            metric=metric,
-            forward=forward,
-            progress=meter,
-        )
-    if as_json:
-        print_json(advice.record(found))
-    else:
-        click.echo("\n".join(advice.lines(found)))
+    try:
+        with Meter("models run") as meter:
+            found = advice.advised(
+                base,
+                [path for path, _ in add],
+                [path for path, _ in subtract],
+                inputs,
+                metric=metric,
+                forward=forward,
+                progress=meter,
+            )
+    except KeyboardInterrupt:
+        say("stopped: nothing is kept of the models that were run")
+        click.get_current_context().exit(INTERRUPTED)
+    _print(advice.record(found) if as_json else advice.lines(found))
 
 
-def record(edited: Edited) -> dict[str, Any]:
-    """What `--json` prints; its schema is in docs/schemas."""
-    return {
-        "output": str(edited.output),
-        "base": str(edited.base),
-        "vectors": [
-            {
-                "path": str(added.path),
-                "name": added.label,
-                "kind": added.kind,
-                "coefficient": added.coefficient,
-                "dtypes": list(added.dtypes),
-                "norm": added.norm,
-                "kept": added.kept,
-                "changed": added.changed,
-                "buffers": list(added.buffers),
-            }
-            for added in edited.vectors
-        ],
-        "recipe": {
-            "rank": edited.recipe.rank,
-            "keep_rows": edited.recipe.keep_rows,
-            "ties": edited.recipe.ties,
-            "dare": edited.recipe.dare,
-            "seed": None if edited.recipe.dare is None else edited.recipe.seed or 0,
-        },
-        "tensors": edited.tensors,
-        "parameters": edited.parameters,
-        "bytes": edited.bytes,
-        "dtypes": edited.dtypes,
-        "files": list(edited.files),
-        "copied": list(edited.copied),
-        "left_out": list(edited.left_out),
-        "claims": list(edited.claims),
-    }
-
-
-def lines(edited: Edited) -> list[str]:
-    """The same for reading."""
-    from lemmata.show.words import count
-
-    of_each = [count(number, f"tensor in {dtype}", f"tensors in {dtype}") for dtype, number in edited.dtypes.items()]
-    rows = [
-        ("base", str(edited.base)),
-        *((f"{added.coefficient:+g}", _of(added, edited.recipe)) for added in edited.vectors),
-        ("wrote", f"{edited.output}: {', '.join(of_each)}, {count(len(edited.files), 'file')} of weights"),
-        ("beside", ", ".join(["README.md, the model card", *edited.copied])),
-    ]
-    if edited.left_out:
-        rows.append(("not", f"{', '.join(edited.left_out)}: too large, or weights in another format"))
-    for added in edited.vectors:
-        if added.buffers:
-            rows.append(("note", f"as in the base, unlike in {added.path}: {', '.join(added.buffers)}"))
-    rows.append(("rests on", ", ".join(edited.claims) or "no claim: every coefficient is 0"))
-    width = max(len(name) for name, _ in rows)
-    return [f"{name:{width}}  {text}" for name, text in rows]
-
-
-def _of(added: Added, recipe: Recipe) -> str:
-    """A task vector, and how much the recipe kept of it."""
-    from lemmata.show.words import count, number
-
-    what = "LoRA adapter" if added.kind == "adapter" else "full weights"
-    text = f"{added.path} ({what}), which changes {count(added.changed, 'tensor')} by a norm of {number(added.norm)}"
-    whole = (recipe.rank, recipe.keep_rows, recipe.ties, recipe.dare) == (None,) * 4
-    return text if whole else f"{text}; kept {number(added.kept)} of its square"
+def _print(found: dict[str, Any] | list[str]) -> None:
+    """A record or lines, with a question mark for a part of a file's name that is no text."""
+    text = to_json(found) if isinstance(found, dict) else "\n".join(found)
+    click.echo(text.encode("utf-8", "replace").decode())

@@ -22,7 +22,8 @@ from typing import Any, final
 import numpy as np
 
 from lemmata.lab.errors import DataError, InputError
-from lemmata.tools.checkpoint import ADAPTER, Checkpoint, Tensor, listed, read_header, read_json, refuse_pickle
+from lemmata.tools.checkpoint import ADAPTER, Checkpoint, Tensor, listed, read_header, read_json
+from lemmata.tools.formats import refuse_pickles
 from lemmata.tools.vectors import Delta, Difference, Vector, same, shapes_must_agree
 
 __all__ = ["Product", "is_adapter", "open_adapter"]
@@ -43,6 +44,9 @@ PARTS = {
     ".lora_embedding_A": "embedding A",
     ".lora_embedding_B": "embedding B",
 }
+# Modules that these models store as (in, out); where one is square, its shape does not tell.
+OTHER_WAY = ("c_attn", "c_fc", "c_proj", "q_attn")
+OTHER_WAY_MODELS = ("decision_transformer", "gpt2", "imagegpt", "openai-gpt")
 MERGE = "merge it into its base with peft's merge_and_unload and save that as a checkpoint"
 
 
@@ -88,15 +92,15 @@ def open_adapter(base: Checkpoint, folder: Path) -> Vector:
     settings = read_json(folder / ADAPTER)
     _refuse_other_kinds(folder, settings)
     if not (folder / FACTORS).is_file():
-        for file in sorted(folder.glob("adapter_model.*")):
-            refuse_pickle(file)
+        refuse_pickles(folder)
         raise InputError(f"{FACTORS} in {folder}", "none", "name the folder that peft's save_pretrained wrote")
     tensors, _ = read_header(folder / FACTORS)
     factors, whole = _sorted_out(folder, tensors)
     place = _placed(folder, base, [*(f"{module}.weight" for module in factors), *whole])
     deltas: dict[str, Delta] = {}
     for module, parts in factors.items():
-        deltas[place(f"{module}.weight")] = _product(folder, module, parts, settings)
+        name = place(f"{module}.weight")
+        deltas[name] = _product(folder, module, parts, settings, base.tensors[name].shape, base.config)
     for name, tensor in whole.items():
         if name.endswith(".base_layer.weight"):
             continue
@@ -167,13 +171,20 @@ def _placed(folder: Path, base: Checkpoint, names: list[str]) -> Callable[[str],
     raise DataError(f"the modules of {folder} in {base.path}", f"no {listed(sorted(absent))}", fix)
 
 
-def _product(folder: Path, module: str, parts: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Product:
-    """What the factors of a module multiply to."""
+def _product(
+    folder: Path,
+    module: str,
+    parts: Mapping[str, Tensor],
+    settings: Mapping[str, Any],
+    shape: tuple[int, ...],
+    config: Mapping[str, Any],
+) -> Product:
+    """What the factors of a module multiply to, for a weight of this shape."""
     embedding = "embedding A" in parts
     A, B = (parts[f"embedding {which}" if embedding else which] for which in "AB")
-    rank = _of_module(module, settings.get("rank_pattern"), settings.get("r"))
-    alpha = _of_module(module, settings.get("alpha_pattern"), settings.get("lora_alpha"))
-    if not (isinstance(rank, int) and isinstance(alpha, int | float)):
+    rank = _of_module(folder, module, settings, "rank_pattern", "r")
+    alpha = _of_module(folder, module, settings, "alpha_pattern", "lora_alpha")
+    if not (isinstance(rank, int) and rank > 0 and isinstance(alpha, int | float) and math.isfinite(alpha)):
         raise DataError(f"{folder}: r and lora_alpha in {ADAPTER}", f"{rank} and {alpha}", "copy the adapter again")
     if not A.floating or not B.floating or len(A.shape) != 2 or len(B.shape) != 2:
         raise InputError(f"{folder}: factors that are matrices", f"{module} {list(A.shape)}, {list(B.shape)}", MERGE)
@@ -181,10 +192,24 @@ def _product(folder: Path, module: str, parts: Mapping[str, Tensor], settings: M
         got = f"{list(A.shape)} and {list(B.shape)} for {module}"
         raise DataError(f"{folder}: factors of rank {rank}", got, f"use {ADAPTER} and {FACTORS} of one adapter")
     scaling = alpha / math.sqrt(rank) if settings.get("use_rslora") else alpha / rank
-    return Product(A, B, scaling, embedding or bool(settings.get("fan_in_fan_out")))
+    (inputs, outputs), setting = (A.shape[1], B.shape[0]), bool(settings.get("fan_in_fan_out"))
+    if inputs != outputs:
+        # peft notes the setting of one module and finds out that of each when it loads them: so does the shape.
+        return Product(A, B, scaling, embedding or shape == (inputs, outputs))
+    if not embedding and module.rpartition(".")[2] in OTHER_WAY and not setting:
+        if (kind := config.get("model_type")) is None:
+            got = f"{module}, a square weight that GPT-2 has stored as (in, out)"
+            raise InputError(f"{folder}: a base with config.json", got, "name the base's folder")
+        setting = kind in OTHER_WAY_MODELS
+    return Product(A, B, scaling, embedding or setting)
 
 
-def _of_module(module: str, pattern: Mapping[str, Any] | None, default: Any) -> Any:
+def _of_module(folder: Path, module: str, settings: Mapping[str, Any], patterns: str, default: str) -> Any:
     """A setting of this module, by the first pattern that its name ends in."""
-    own = (value for key, value in (pattern or {}).items() if re.match(rf"(.*\.)?({key})$", module))
-    return next(own, default)
+    try:
+        of = (settings.get(patterns) or {}).items()
+        own = (value for key, value in of if re.match(rf"(.*\.)?({key})$", module))
+        return next(own, settings.get(default))
+    except (AttributeError, re.error) as error:
+        got = f"{settings.get(patterns)}: {error}"
+        raise DataError(f"{folder}: {patterns} in {ADAPTER}", got, "copy the adapter again") from error

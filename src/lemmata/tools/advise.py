@@ -36,7 +36,7 @@ from lemmata.lab.streams import stream
 __all__ = ["BETA", "GRIDS", "Advice", "Goal", "Validated", "advise", "validate"]
 
 Goal = Literal["add", "subtract"]
-Relation = Literal["aligned", "irrelevant", "contradictory"]
+Relation = Literal["aligned", "irrelevant", "contradictory", "unclear"]
 
 # Chosen on networks whose alpha is known, seeds from 1000 on: the smallest lambda that works was within 0.15 of
 # 1 - similarity in 96 % of them. tests/test_advise.py holds it against other seeds.
@@ -59,7 +59,8 @@ class Advice:
     """What the theorems say of two task vectors.
 
     alpha: the similarity of what they change, with its 95 % interval over the inputs. correlation: of the changes,
-    which is farther from 0 than alpha. region: the coefficients that the theorem allows; empty where it allows none.
+    which is farther from 0 than alpha. relation: unclear where the interval has other correlations beside small ones.
+    region: the coefficients that the theorem allows; empty where it allows none.
     proposed: the one to take, and the interval in which the smallest that works (--add) is expected; None where the
     region is empty. inputs: how many there were.
     """
@@ -116,8 +117,9 @@ def advise(change_1: ArrayLike, change_2: ArrayLike, *, goal: Goal = "add") -> A
     alpha = function_similarity(change_1, change_2)
     alpha_interval = _resampled(product_N, square_1_N, square_2_N)
     relation = _relation(alpha_interval)
-    # Within CLOSE of 0 the sign of an estimate says nothing.
-    used = 0.0 if relation == "irrelevant" and (alpha < 0) == (goal == "add") else alpha
+    # Where the interval has small correlations, the sign of the estimate says nothing.
+    open_sign = relation in ("irrelevant", "unclear")
+    used = 0.0 if open_sign and (alpha < 0) == (goal == "add") else alpha
     region = multi_task(used) if goal == "add" else unlearning(used)
     proposed, interval = None, None
     if not region.empty and goal == "add":
@@ -162,7 +164,9 @@ def validate(score: Callable[[float], float], grid: Sequence[float], *, near: fl
 def _relation(alpha: Interval) -> Relation:
     if alpha.lo > CLOSE:
         return "aligned"
-    return "contradictory" if alpha.hi < -CLOSE else "irrelevant"
+    if alpha.hi < -CLOSE:
+        return "contradictory"
+    return "irrelevant" if alpha.lo >= -2 * CLOSE and alpha.hi <= 2 * CLOSE else "unclear"
 
 
 def _resampled(product_N: np.ndarray, square_1_N: np.ndarray, square_2_N: np.ndarray) -> Interval:

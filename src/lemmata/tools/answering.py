@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from lemmata.lab.errors import DataError, InputError
 from lemmata.lab.needs import missing
-from lemmata.tools.checkpoint import CONFIG, Checkpoint
+from lemmata.tools.checkpoint import CONFIG, Checkpoint, listed
 from lemmata.tools.vectors import Vector
 
 __all__ = [
@@ -44,8 +45,12 @@ Weights = Iterator[tuple[str, Tensor]]
 # Answers to the inputs, (N,) or (N, C), with the weights given tensor by tensor; and labels, a number an input.
 Answer = Callable[[Weights, Inputs], np.ndarray]
 Labels = Callable[[Inputs, np.ndarray], list[float]]
+OWN = "pass --forward FILE.py:NAME to run it yourself"
 # Inputs that a Hugging Face model answers at once.
 BATCH = 16
+# Of numpy, by the name in a file.
+WHOLE_NUMBERS = {"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "BOOL": "?"}
+WHOLE_NUMBERS |= {"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1"}
 
 
 def read_inputs(path: Path) -> list[dict[str, Any]]:
@@ -66,10 +71,12 @@ def read_inputs(path: Path) -> list[dict[str, Any]]:
             continue
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
             raise DataError(f"{path}: a JSON object in line {number}", line[:60], fix)
+        if not isinstance(value.get("task"), (int, str, type(None))):
+            raise DataError(f'{path}: a number or a name as the "task" in line {number}', line[:60], fix)
         found.append(value)
     if not found:
         raise DataError(f"inputs in {path}", "none", fix)
@@ -80,8 +87,8 @@ def weights_of(base: Checkpoint, vectors: Sequence[Vector], coefficients: Sequen
     """The edited weights in float32, a tensor at a time; whole numbers are those of the base."""
     for name, tensor in base.tensors.items():
         if not tensor.floating:
-            raw = tensor.raw(0, tensor.size)
-            yield name, torch.from_numpy(np.array(raw)).reshape(tensor.shape)
+            whole = np.frombuffer(tensor.raw(0, tensor.size), WHOLE_NUMBERS[tensor.dtype])
+            yield name, torch.from_numpy(whole.copy()).reshape(tensor.shape)
             continue
         total = tensor.read(0, tensor.size)
         for vector, coefficient in zip(vectors, coefficients, strict=True):
@@ -94,7 +101,7 @@ def weights_of(base: Checkpoint, vectors: Sequence[Vector], coefficients: Sequen
 def accuracy(answer: np.ndarray, labels: Sequence[float], inputs: Inputs) -> dict[object, float]:
     """The share of right answers of each task that inputs name, or of all under None.
 
-    A label is the number of a class; of answers that are a number each it is the sign.
+    A label is the number of a class; of answers that are a number each it is the sign. No number is no right answer.
 
     >>> accuracy(np.array([0.3, -0.1, 0.2]), [1, 1, 1], [{"task": 1}, {"task": 1}, {"task": 2}])
     {1: 0.5, 2: 1.0}
@@ -102,7 +109,7 @@ def accuracy(answer: np.ndarray, labels: Sequence[float], inputs: Inputs) -> dic
     hits: dict[object, list[bool]] = {}
     for score, label, one in zip(answer, labels, inputs, strict=True):
         hit = int(np.argmax(score)) == label if np.ndim(score) else score * label > 0
-        hits.setdefault(one.get("task"), []).append(bool(hit))
+        hits.setdefault(one.get("task"), []).append(bool(hit and np.isfinite(score).all()))
     return {task: float(np.mean(of_task)) for task, of_task in hits.items()}
 
 
@@ -140,27 +147,34 @@ def own_function(spec: str) -> tuple[Answer, Labels]:
     found = importlib.util.spec_from_file_location("lemmata_forward", path)
     if found is None or found.loader is None:
         raise InputError(expected, spec, fix)
-    module = importlib.util.module_from_spec(found)
+    # As Python itself runs a file: it may import what lies beside it, and knows its own name.
+    module = sys.modules[found.name] = importlib.util.module_from_spec(found)
+    sys.path.insert(0, str(Path(path).resolve().parent))
     try:
         found.loader.exec_module(module)
         forward = getattr(module, name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{expected} that loads", f"{type(error).__name__}: {error}", fix) from error
 
     def answer(weights: Weights, inputs: Inputs) -> np.ndarray:
         try:
             with torch.no_grad():
                 scores = torch.as_tensor(forward(dict(weights), list(inputs)))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(
                 f"answers from {spec}", f"{type(error).__name__}: {error}", "correct the function"
             ) from error
         if scores.ndim not in (1, 2) or len(scores) != len(inputs):
             got = f"shape {tuple(scores.shape)} for {len(inputs)} inputs"
             raise InputError(f"answers (N,) or (N, C) from {spec}", got, "return one row an input")
-        return scores.double().numpy()
+        return _numbers(scores)
 
     return answer, partial(plain_labels, names={})
+
+
+def _numbers(scores: Tensor) -> np.ndarray:
+    """Answers in float64; a single score is a number."""
+    return (scores.squeeze(-1) if scores.ndim == 2 and scores.shape[1] == 1 else scores).double().numpy()
 
 
 def hugging_face(base: Checkpoint) -> tuple[Answer, Labels]:
@@ -170,29 +184,39 @@ def hugging_face(base: Checkpoint) -> tuple[Answer, Labels]:
     comes next, and a label is the text that should come next, of which the first token counts.
 
     Raises:
-        InputError: no folder with a configuration, a model that does neither, or transformers is not installed.
+        InputError: no folder with a configuration and a tokenizer, a model that does neither or whose code is not in
+            transformers, or transformers is not installed.
+        DataError: weights that are not all of the model's.
     """
     if absent := missing(["extra:transformers"]):
         raise InputError("transformers, to run a Hugging Face model", absent[0], "or pass --forward FILE.py:NAME")
     if base.folder is None or not (base.folder / CONFIG).is_file():
         got = f"{base.path}, without {CONFIG}"
-        raise InputError("a Hugging Face folder as --base", got, "pass --forward FILE.py:NAME to run it yourself")
+        raise InputError("a Hugging Face folder as --base", got, OWN)
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    config = transformers.AutoConfig.from_pretrained(base.folder, local_files_only=True)
+    try:
+        # Code that lies in the folder is not run.
+        config = transformers.AutoConfig.from_pretrained(base.folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            base.folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:
+        got = f"{base.folder}: {' '.join(str(error).split())[:200]}"
+        raise InputError("a model and a tokenizer that transformers can load", got, OWN) from error
     (named,) = (config.architectures or ["none"])[:1]
     causal = named.endswith("ForCausalLM")
-    if not (causal or named.endswith("ForSequenceClassification")):
-        expected = "a model for causal language or sequence classification"
-        raise InputError(expected, named, "pass --forward FILE.py:NAME to run it yourself")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(base.folder, local_files_only=True)
+    kind = getattr(transformers, named, None)
+    if kind is None or not (causal or named.endswith("ForSequenceClassification")):
+        raise InputError("a model of transformers for causal language or sequence classification", named, OWN)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.bos_token or tokenizer.unk_token
-    kind = getattr(transformers, named)
+    # The answer comes after the last token.
+    tokenizer.truncation_side = "left" if causal else tokenizer.truncation_side
 
     def answer(weights: Weights, inputs: Inputs) -> np.ndarray:
-        model = _loaded(kind, config, weights)
+        model = _loaded(kind, config, weights, base.path)
         parts = [_logits(model, tokenizer, inputs[at : at + BATCH], causal) for at in range(0, len(inputs), BATCH)]
         return np.concatenate(parts)
 
@@ -212,10 +236,13 @@ def _next_token(tokenizer: Any, one: Mapping[str, Any]) -> Any:
     before, whole = tokenizer(one["text"]).input_ids, tokenizer(one["text"] + label).input_ids
     # Where the label's first letters join the text's last token, what differs first is the label's.
     different = [i for i, (a, b) in enumerate(zip(before, whole, strict=False)) if a != b]
-    return whole[different[0] if different else len(before)]
+    if (at := different[0] if different else len(before)) >= len(whole):
+        raise DataError("labels that have a token", json.dumps(one)[:60], "write the text that should come next")
+    return whole[at]
 
 
-def _loaded(kind: Any, config: Any, weights: Weights) -> Any:
+def _loaded(kind: Any, config: Any, weights: Weights, path: Path) -> Any:
+    """The model with these weights. What it lacks would be drawn at random, so that it is refused."""
     from transformers.utils import logging
 
     quiet = logging.get_verbosity()
@@ -223,9 +250,16 @@ def _loaded(kind: Any, config: Any, weights: Weights) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = kind.from_pretrained(None, config=config, state_dict=dict(weights), dtype=torch.float32)
+            model, found = kind.from_pretrained(
+                None, config=config, state_dict=dict(weights), dtype=torch.float32, output_loading_info=True
+            )
+    except RuntimeError as error:
+        got = f"{path}: {' '.join(str(error).split())[:200]}"
+        raise DataError("weights that fit the model in config.json", got, OWN) from error
     finally:
         logging.set_verbosity(quiet)
+    if lacking := sorted(found["missing_keys"]):
+        raise DataError(f"all weights of {kind.__name__} in {path}", f"no {listed(lacking)}", OWN)
     return model.eval()
 
 
@@ -242,4 +276,4 @@ def _logits(model: Any, tokenizer: Any, inputs: Inputs, causal: bool) -> np.ndar
         logits = logits[torch.arange(len(texts)), last_N]
     if logits.shape[-1] > 1:
         logits = logits - logits.mean(-1, keepdim=True)
-    return logits.double().numpy()
+    return _numbers(logits)

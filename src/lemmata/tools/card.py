@@ -6,6 +6,7 @@ Names of checkpoints stand in it without the folders they lie in, so that it can
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
@@ -83,12 +84,17 @@ def card(base: Checkpoint, entries: Sequence[Entry], recipe: Recipe) -> tuple[st
     """The text of README.md, and the claims that it names."""
     claims = claims_of(entries, recipe)
     cited = ["li2025task"] + ["yadav2023ties"] * (recipe.ties is not None) + ["yu2024dare"] * (recipe.dare is not None)
-    rows = [f"| `{entry.label}` | {_KINDS[entry.kind]} | {entry.coefficient:+.10g} |" for entry in entries]
+    # A bar would end a cell of the table.
+    names = [_code(entry.label).replace("|", r"\|") for entry in entries]
+    rows = [
+        f"| {name} | {_KINDS[entry.kind]} | {entry.coefficient:+.10g} |"
+        for name, entry in zip(names, entries, strict=True)
+    ]
     parts = [
         _front_matter(base),
-        f"# {base.label}, edited",
-        f"Made by `lemmata edit` from the base `{base.label}`, without training: the weights of the base plus these "
-        "task vectors, each times its coefficient.",
+        f"# {_line(base.label)}, edited",
+        f"Made by `lemmata edit` from the base {_code(base.label)}, without training: the weights of the base plus "
+        "these task vectors, each times its coefficient.",
         "\n".join(["| task vector | from | coefficient |", "|---|---|---|", *rows]),
         _kept(recipe),
         "The sum was taken in float64 and rounded once, to the dtype of the base. Configuration, tokenizer and other "
@@ -106,13 +112,28 @@ def card(base: Checkpoint, entries: Sequence[Entry], recipe: Recipe) -> tuple[st
 _KINDS = {"weights": "full weights", "adapter": "LoRA adapter"}
 
 
+def _line(label: str) -> str:
+    """A name in one line."""
+    return " ".join(label.split())
+
+
+def _code(label: str) -> str:
+    """A name as code, whatever is in it.
+
+    >>> _code("ft"), _code("a`b")
+    ('`ft`', '``a`b``')
+    """
+    ticks = "`" * (1 + max(map(len, re.findall("`+", label)), default=0))
+    return f"{ticks}{_line(label)}{ticks}"
+
+
 def _front_matter(base: Checkpoint) -> str:
     """What the Hugging Face hub reads; strings are quoted as JSON, which YAML understands."""
     library = ["library_name: transformers"] if {"model_type", "architectures"} & base.config.keys() else []
     lines = [
         "---",
         *library,
-        f"base_model: {json.dumps(base.label)}",
+        f"base_model: {json.dumps(base.label, ensure_ascii=False)}",
         "tags:",
         "- merge",
         "- task-vectors",

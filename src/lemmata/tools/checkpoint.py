@@ -1,7 +1,7 @@
 """Checkpoints as they lie on disk: safetensors files and Hugging Face folders, read in slices.
 
 A tensor is read from its file a slice at a time, into memory of its own: a file is never mapped, so that what a reader
-holds is what it asked for. Nothing is unpickled: a checkpoint in a pickle file is refused, with the way to convert it.
+holds is what it asked for.
 
 Layout of a safetensors file: 8 bytes, the length of the header (little-endian); the header in JSON, which gives each
 tensor its dtype, its shape and its place; then the tensors' bytes.
@@ -20,29 +20,25 @@ from typing import Any, final
 import numpy as np
 
 from lemmata.lab.errors import DataError, InputError
+from lemmata.tools.formats import WEIGHTS, refuse_other, refuse_pickles, refuse_quantised
 
 __all__ = [
     "ADAPTER",
     "CONFIG",
     "FLOATS",
     "INDEX",
-    "PICKLES",
     "SINGLE",
     "SIZES",
-    "WEIGHTS",
     "Checkpoint",
     "Tensor",
     "listed",
     "open_checkpoint",
     "read_header",
     "read_json",
-    "refuse_pickle",
 ]
 
-WEIGHTS = ".safetensors"
 SINGLE, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
 ADAPTER = "adapter_config.json"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 # Bytes of an element.
 FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 WHOLE = {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1}
@@ -129,12 +125,14 @@ class Checkpoint:
     """A checkpoint: its tensors by name, in the order of its files, and what lies beside them.
 
     path: as it was given. label: its name without the folders it lies in, fit to be published. folder: where its
-    configuration lies, None for a single file. metadata: of the first file's header. config: of config.json.
+    configuration lies, None for a single file. files: those that were read. metadata: of the first one's header.
+    config: of config.json.
     """
 
     path: Path
     label: str
     folder: Path | None
+    files: tuple[Path, ...]
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -152,7 +150,7 @@ def open_checkpoint(path: Path | str) -> Checkpoint:
     Of a folder it is model.safetensors, or what its index names, or else every safetensors file in it.
 
     Raises:
-        InputError: no such file or folder, no safetensors in it, or a pickle file.
+        InputError: no such file or folder, no safetensors in it, a pickle file, or quantised weights.
         DataError: a damaged file, a missing shard, one tensor in two files, or a dtype that cannot be added.
     """
     path = Path(path)
@@ -160,9 +158,12 @@ def open_checkpoint(path: Path | str) -> Checkpoint:
         fix = "name a .safetensors file or a Hugging Face folder; only a number may follow a colon: ft:0.6"
         raise InputError("a checkpoint", f"{path}, which does not exist", fix)
     if path.is_file():
-        refuse_pickle(path)
+        refuse_other(path)
         tensors, metadata = read_header(path)
-        return Checkpoint(path, path.name, None, tensors, metadata)
+        refuse_quantised(path, {}, (name for name, tensor in tensors.items() if not tensor.floating))
+        return Checkpoint(path, path.name, None, (path,), tensors, metadata)
+    if not path.is_dir():
+        raise InputError("a file or a folder", f"{path}, which is neither", "name a .safetensors file or a folder")
     files = _files(path)
     tensors, metadata = {}, {}
     for i, file in enumerate(files):
@@ -173,7 +174,8 @@ def open_checkpoint(path: Path | str) -> Checkpoint:
         tensors |= found
         metadata = about if i == 0 else metadata
     config = read_json(path / CONFIG) if (path / CONFIG).is_file() else {}
-    return Checkpoint(path, _label(path), path, tensors, metadata, config)
+    refuse_quantised(path, config, (name for name, tensor in tensors.items() if not tensor.floating))
+    return Checkpoint(path, _label(path), path, tuple(files), tensors, metadata, config)
 
 
 def read_header(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -199,7 +201,8 @@ def read_header(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         shapes = {name: (*map(int, about["shape"]),) for name, about in header.items()}
         dtypes = {name: str(about["dtype"]) for name, about in header.items()}
         metadata = {str(key): str(value) for key, value in metadata.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        "".join([*header, *metadata, *metadata.values()]).encode()  # half a character is no text
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         fix = "download or copy it again"
         raise DataError("a whole safetensors file", f"{file}, which has no header of one", fix) from error
     if odd := sorted(name for name, dtype in dtypes.items() if dtype not in SIZES):
@@ -222,24 +225,11 @@ def read_json(file: Path) -> dict[str, Any]:
     """A JSON file that holds an object, or a DataError."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError("a JSON file", f"{file}: {error}", "download or copy it again") from error
     if not isinstance(found, dict):
         raise DataError(f"{file}: a JSON object", type(found).__name__, "download or copy it again")
     return found
-
-
-def refuse_pickle(file: Path) -> None:
-    """Raise an InputError for anything but a safetensors file; a pickle file may run code when it is read."""
-    if file.suffix == WEIGHTS:
-        return
-    if file.suffix not in PICKLES:
-        raise InputError(f"a {WEIGHTS} file or a folder that holds one", str(file), "name the folder of the checkpoint")
-    new = file.with_suffix(WEIGHTS)
-    load = f"import torch; from safetensors.torch import save_file; w = torch.load({str(file)!r}, weights_only=True)"
-    save = f"save_file({{k: t.clone() for k, t in w.items()}}, {str(new)!r})"
-    fix = f'convert it, if you trust it: python -c "{load}; {save}"'
-    raise InputError(f"weights in {WEIGHTS} files", f"the pickle file {file}, which may run code when it is read", fix)
 
 
 def listed(names: Iterable[str]) -> str:
@@ -264,11 +254,9 @@ def _files(folder: Path) -> list[Path]:
     if (folder / ADAPTER).is_file():
         fix = "name the model it adapts as --base, and the adapter with --add or --subtract"
         raise InputError("a checkpoint with all of its weights", f"the adapter {folder}", fix)
-    if files := sorted(folder.glob(f"*{WEIGHTS}")):
+    if files := sorted(file for file in folder.glob(f"*{WEIGHTS}") if not file.name.startswith(".")):
         return files
-    pickles = sorted(file for file in folder.iterdir() if file.suffix in PICKLES)
-    if pickles:
-        refuse_pickle(pickles[0])
+    refuse_pickles(folder)
     raise InputError(f"a folder with {SINGLE}", f"{folder}, which holds no {WEIGHTS} file", "name another folder")
 
 

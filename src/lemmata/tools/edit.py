@@ -20,19 +20,20 @@ import math
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 import numpy as np
 
-from lemmata.lab.errors import InputError
+from lemmata.lab.errors import DataError, InputError
 from lemmata.tools.adapter import is_adapter, open_adapter
 from lemmata.tools.card import Entry, card
-from lemmata.tools.checkpoint import PICKLES, WEIGHTS, Checkpoint, Tensor, listed, open_checkpoint
+from lemmata.tools.checkpoint import Checkpoint, Tensor, listed, open_checkpoint
+from lemmata.tools.formats import OTHERS, WEIGHTS
 from lemmata.tools.recipes import Recipe, Step, elected
-from lemmata.tools.vectors import SLICE, Delta, Difference, Vector, difference, slices
+from lemmata.tools.vectors import SLICE, Delta, Difference, Vector, copies, difference, slices, tied
 from lemmata.tools.writer import CARD, check_folder, check_space, encoded, new_folder, sharded, write_index
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ __all__ = ["SHARD", "Added", "Edited", "edit", "open_vector"]
 
 # Bytes of a file of the output, at most.
 SHARD = 2_000_000_000
-# Files beside the weights that are copied: no other form of the weights, and none larger than this.
-OTHER_WEIGHTS = (WEIGHTS, *PICKLES, ".h5", ".msgpack", ".onnx", ".onnx_data", ".gguf", ".ot", ".npz", ".tflite")
+# Files beside the weights are copied up to this size, if they are no weights in another form.
 SMALL = 64_000_000
 # The number of a vector, its coefficient, its Delta of the tensor at hand, and what is kept of that.
 Term = tuple[int, float, Delta, Step]
@@ -124,14 +124,15 @@ def edit(
     if shard_size < 1:
         raise InputError("a shard size above 0", str(shard_size), "leave it out for 2 GB")
     start = open_checkpoint(base)
-    opened = [(open_vector(start, path), coefficient) for path, coefficient in vectors]
+    twins = copies(start)
+    opened = [(tied(open_vector(start, path), start, twins), coefficient) for path, coefficient in vectors]
     check_folder(output, [start.path, *(vector.path for vector, _ in opened)], force=force)
     shards = sharded(list(start.tensors.values()), shard_size)
     size = sum(tensor.nbytes for tensor in start.tensors.values())
-    copied, left_out = _beside(start.folder) if start.folder else ([], [])
+    copied, left_out = _beside(start.folder, start.files) if start.folder else ([], [])
     check_space(output, size + sum((start.path / name).stat().st_size for name in copied))
-    sums = _Sums(start, opened, recipe, _Told(progress, size))
-    with new_folder(output) as folder:
+    sums = _Sums(twins, opened, recipe, _Told(progress, size))
+    with new_folder(output, force=force) as folder:
         for shard in shards:
             shard.write(folder, start.metadata, (part for tensor in shard.tensors for part in sums.of(tensor)))
         write_index(folder, shards)
@@ -140,7 +141,7 @@ def edit(
             shutil.copyfile(start.path / name, folder / name)
         entries = [Entry(v.label, v.kind, coefficient) for v, coefficient in opened]
         text, claims = card(start, entries, recipe)
-        (folder / CARD).write_text(text, encoding="utf-8")
+        (folder / CARD).write_bytes(text.encode("utf-8", "replace"))
     return Edited(
         output=output,
         base=start.path,
@@ -174,16 +175,20 @@ def open_vector(base: Checkpoint, path: Path | str) -> Vector:
     return difference(base, tuned)
 
 
-def _beside(folder: Path) -> tuple[list[str], list[str]]:
-    """The files that are copied along with the weights, and those that are not; hidden ones are not mentioned."""
+def _beside(folder: Path, read: Sequence[Path]) -> tuple[list[str], list[str]]:
+    """The files that are copied along with the weights that were read, and those that are not.
+
+    Hidden ones are not mentioned, nor an index of weights, which is written anew.
+    """
     copied, left_out = [], []
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if not path.is_file() or any(part.startswith(".") for part in name.parts):
             continue
-        if path.suffix == WEIGHTS or path.name.endswith(f"{WEIGHTS}.index.json") or str(name) == CARD:
+        index = path.name.endswith(tuple(f"{suffix}.index.json" for suffix in (WEIGHTS, *OTHERS)))
+        if path in read or index or str(name) == CARD:
             continue
-        small = path.suffix not in OTHER_WEIGHTS and path.stat().st_size <= SMALL
+        small = path.suffix not in (WEIGHTS, *OTHERS) and path.stat().st_size <= SMALL
         (copied if small else left_out).append(str(name))
     return copied, left_out
 
@@ -208,15 +213,19 @@ class _Told:
 class _Sums:
     """The edited tensors, in slices, and what is seen of the vectors on the way."""
 
-    def __init__(self, base: Checkpoint, vectors: Sequence[tuple[Vector, float]], recipe: Recipe, told: _Told) -> None:
-        self._base, self._vectors, self._recipe, self._told = base, vectors, recipe, told
+    def __init__(
+        self, twins: Mapping[str, str], vectors: Sequence[tuple[Vector, float]], recipe: Recipe, told: _Told
+    ) -> None:
+        self._twins, self._vectors, self._recipe, self._told = twins, vectors, recipe, told
         self._squares, self._kept = np.zeros(len(vectors)), np.zeros(len(vectors))
         self._changed = [set[str]() for _ in vectors]
 
     def of(self, tensor: Tensor) -> Iterator[bytes]:
         """The bytes of a tensor of the output, a slice at a time."""
+        # What is dropped at random is the same in all copies of a weight.
+        drawn_by = self._twins.get(tensor.name, tensor.name)
         terms: list[Term] = [
-            (i, coefficient, delta, self._recipe.step(delta, tensor.name, i + 1))
+            (i, coefficient, delta, self._recipe.step(delta, drawn_by, i + 1))
             for i, (vector, coefficient) in enumerate(self._vectors)
             if (delta := vector.deltas.get(tensor.name)) is not None
         ]
@@ -228,6 +237,10 @@ class _Sums:
 
     def _part(self, tensor: Tensor, terms: Sequence[Term], start: int, stop: int) -> bytes:
         """A slice of the sum."""
+        with np.errstate(over="ignore", invalid="ignore"):  # seen where the sum is encoded
+            return self._summed(tensor, terms, start, stop)
+
+    def _summed(self, tensor: Tensor, terms: Sequence[Term], start: int, stop: int) -> bytes:
         base = tensor.read(start, stop)
         changes = (self._change(term, tensor.name, base, start, stop) for term in terms)
         if terms and self._recipe.ties is not None:
@@ -245,6 +258,9 @@ class _Sums:
         kept = step(whole, start)
         self._squares[i] += (square := whole @ whole)
         self._kept[i] += square if kept is whole else kept @ kept
+        if not np.isfinite([self._squares[i], self._kept[i]]).all():
+            got = f"up to {np.abs(whole).max():.3g} in {name}"
+            raise DataError("changes whose squares float64 can hold", got, "use a checkpoint from before it diverged")
         if name not in self._changed[i] and whole.any():
             self._changed[i].add(name)
         return coefficient * kept

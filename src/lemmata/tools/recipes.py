@@ -79,7 +79,7 @@ class Recipe:
     @property
     def whole_rows(self) -> bool:
         """Whether slices have to be whole rows."""
-        return self.rank is not None or self.keep_rows is not None
+        return self.rank is not None
 
     def step(self, delta: Delta, name: str, number: int) -> Step:
         """What is kept of a tensor's Delta: of this name, in the vector of this number, counted from 1.
@@ -105,7 +105,7 @@ class Recipe:
         low = _low_rank(delta, self.rank) if self.rank is not None else _everything
         if self.keep_rows is None:
             return low
-        rows = _largest_rows(_Kept(delta, low), self.keep_rows)
+        rows = _largest_rows(_Kept(delta, low), self.keep_rows, self.whole_rows)
         return lambda slice, start: rows(low(slice, start), start)
 
 
@@ -123,7 +123,7 @@ class _Kept:
         return self.delta.shape
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Whole rows from start to stop."""
+        """From start to stop; whole rows where the step needs them."""
         return self.step(self.delta.read(start, stop), start)
 
 
@@ -179,13 +179,16 @@ def _low_rank(delta: Delta, K: int) -> Step:
     return lambda slice, start: (U[start // n : (start + len(slice)) // n] @ W).ravel()
 
 
-def _largest_rows(delta: Delta, F: float) -> Step:
+def _largest_rows(delta: Delta, F: float, whole_rows: bool) -> Step:
     """The rows with the largest norms; of equal ones the first."""
     m, n = delta.shape
-    norms = [np.square(delta.read(a, b).reshape(-1, n)).sum(1) for a, b in slices((m, n), whole_rows=True)]
-    kept = np.zeros((m, 1))
-    kept[np.argsort(-np.concatenate(norms), kind="stable")[: math.ceil(F * m - SLACK)]] = 1
-    return lambda slice, start: (slice.reshape(-1, n) * kept[start // n : (start + len(slice)) // n]).ravel()
+    squares = np.zeros(m)
+    for a, b in slices((m, n), whole_rows=whole_rows):
+        first, last = a // n, (b - 1) // n + 1
+        squares[first:last] += np.bincount(np.arange(a, b) // n - first, np.square(delta.read(a, b)))
+    kept = np.zeros(m)
+    kept[np.argsort(-squares, kind="stable")[: math.ceil(F * m - SLACK)]] = 1
+    return lambda slice, start: slice * kept[np.arange(start, start + len(slice)) // n]
 
 
 def _largest_entries(delta: Delta, D: float) -> Step:

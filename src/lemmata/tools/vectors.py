@@ -5,14 +5,16 @@
     Psi*_i     the weights after fine-tuning on task i
     Delta_i    the task vector Psi*_i - Psi^(0), for each tensor; of a LoRA adapter the product of its factors
 
-A vector is matched with its base before any weight is read: the same names, the same shapes.
+A vector is matched with its base before any weight is added: the same names, the same shapes, and where layers are
+tied, one Delta for all copies of a weight.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Literal, Protocol, final
 
@@ -21,10 +23,23 @@ import numpy as np
 from lemmata.lab.errors import DataError
 from lemmata.tools.checkpoint import Checkpoint, Tensor, listed
 
-__all__ = ["SLICE", "Delta", "Difference", "Vector", "difference", "same", "shapes_must_agree", "slices"]
+__all__ = [
+    "SLICE",
+    "Delta",
+    "Difference",
+    "Vector",
+    "copies",
+    "difference",
+    "same",
+    "shapes_must_agree",
+    "slices",
+    "tied",
+]
 
 # Elements in memory at once; each takes 8 bytes an array.
 SLICE = 1 << 20
+# Elements by which two tensors are told apart before all of them are compared.
+GLANCE = 1 << 10
 
 
 class Delta(Protocol):
@@ -147,13 +162,65 @@ def slices(shape: tuple[int, ...], most: int = SLICE, *, whole_rows: bool = Fals
         yield start, min(start + step, size)
 
 
+def copies(checkpoint: Checkpoint) -> dict[str, str]:
+    """Where a configuration ties layers: each weight that is a copy of one before it in the files, and that one."""
+    found: dict[str, str] = {}
+    alike: dict[object, list[Tensor]] = {}
+    for tensor in checkpoint.tensors.values() if checkpoint.tied else ():
+        if _may_have_a_copy(tensor):
+            key = (tensor.dtype, tensor.shape, tensor.raw(0, min(GLANCE, tensor.size)).tobytes())
+            others = alike.setdefault(key, [])
+            if first := next((other for other in others if same(other, tensor)), None):
+                found[tensor.name] = first.name
+            else:
+                others.append(tensor)
+    return found
+
+
+def tied(vector: Vector, base: Checkpoint, twins: Mapping[str, str]) -> Vector:
+    """The vector with one Delta for all copies of a weight of its base; `twins` are the base's `copies`.
+
+    Raises:
+        DataError: it changes the copies in different ways.
+    """
+    deltas = dict(vector.deltas)
+    for name, first in twins.items():
+        if name in deltas:
+            deltas.setdefault(first, deltas[name])
+    for name, first in twins.items():
+        ours, theirs = deltas.get(name), deltas.get(first)
+        if ours is not None and theirs is not None and not _equal(ours, theirs):
+            got = f"other weights of {name} than of {first} in {vector.path}"
+            fix = "fine-tune with tied weights, or untie the base and its config.json"
+            raise DataError(f"copies of one weight, which {base.path} ties", got, fix)
+        if theirs is not None:
+            deltas[name] = theirs
+    return replace(vector, deltas=deltas)
+
+
+def _equal(one: Delta, other: Delta) -> bool:
+    """Whether two Deltas of the same weight are the same."""
+    if one is other:
+        return True
+    return isinstance(one, Difference) and isinstance(other, Difference) and same(one.tuned, other.tuned)
+
+
 def _twin(name: str, holder: Checkpoint, others: Mapping[str, Tensor]) -> str | None:
     """The tensor of a checkpoint, among others that both have, of which this one is a copy."""
     tensor = holder.tensors[name]
-    if len(tensor.shape) != 2:
+    if not _may_have_a_copy(tensor):
         return None
     held = (other for other in others if other != name and other in holder.tensors)
     return next((other for other in held if same(tensor, holder.tensors[other])), None)
+
+
+def _may_have_a_copy(tensor: Tensor) -> bool:
+    """Whether it is a matrix of weights that are not all equal, as they may be by chance where training starts."""
+    if not tensor.floating or len(tensor.shape) != 2 or not tensor.size:
+        return False
+    first = tensor.raw(0, 1).tobytes()
+    parts = chain([(0, min(GLANCE, tensor.size))], slices(tensor.shape))
+    return any(tensor.raw(a, b).tobytes() != first * (b - a) for a, b in parts)
 
 
 def _buffers(base: Checkpoint, tuned: Checkpoint) -> Iterator[str]:

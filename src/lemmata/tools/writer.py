@@ -137,9 +137,13 @@ def check_folder(output: Path, inputs: Iterable[Path], *, force: bool) -> None:
 
 
 def _replaceable(folder: Path) -> bool:
-    """Whether nothing is lost that was not made here."""
+    """Whether it is empty, or its card says in its front matter that it was written here."""
+    if not any(folder.iterdir()):
+        return True
     card = folder / CARD
-    return not any(folder.iterdir()) or (card.is_file() and MARK in card.read_text(encoding="utf-8", errors="replace"))
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    start, front, _ = (*text.split("---\n", 2), "", "")[:3]
+    return not start and f"- {MARK}" in front.splitlines()
 
 
 def check_space(output: Path, needed: int) -> None:
@@ -155,39 +159,39 @@ def check_space(output: Path, needed: int) -> None:
 
 
 @contextmanager
-def new_folder(output: Path) -> Iterator[Path]:
+def new_folder(output: Path, *, force: bool) -> Iterator[Path]:
     """A temporary folder beside the output, which takes its name when all is well and is removed when not.
 
-    What had the name is kept until then, and brought back if the renaming fails.
+    What had the name is kept until then, and brought back if the renaming fails; without `force` it stays.
 
     Raises:
-        OutputError: it cannot be written to, or the disk is full.
+        OutputError: it cannot be written to, the disk is full, or somebody else made the output meanwhile.
     """
     output = output.resolve()
-    hidden = output.with_name(f".{output.name}.{uuid.uuid4().hex}.tmp")
+    hidden = output.with_name(f".{output.name[:40]}.{uuid.uuid4().hex}.tmp")
     try:
         hidden.mkdir()
         yield hidden
         for path in [*hidden.rglob("*"), hidden]:
             _sync(path)
-        _swap(hidden, output)
+        _swap(hidden, output, force)
     except OSError as error:
-        got = f"{output}: {error.strerror or error}"
+        ours = error.filename is None or Path(error.filename).is_relative_to(hidden)
+        got = f"{output if ours else error.filename}: {error.strerror or error}"
         raise OutputError("an output folder that can be written", got, "choose another folder or disk") from error
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _swap(new: Path, output: Path) -> None:
-    """Give the new folder its name."""
-    old = output.with_name(f".{output.name}.{uuid.uuid4().hex}.old")
-    replaced = os.path.lexists(output)
-    if replaced:
-        output.rename(old)
+def _swap(new: Path, output: Path, force: bool) -> None:
+    """Give the new folder its name, which without `force` is refused where there is another with something in it."""
+    old = output.with_name(f".{output.name[:40]}.{uuid.uuid4().hex}.old")
     try:
+        if force and os.path.lexists(output):
+            output.rename(old)
         new.rename(output)
     except BaseException:
-        if replaced:
+        if os.path.lexists(old) and not os.path.lexists(output):
             old.rename(output)
         raise
     with suppress(OSError):
