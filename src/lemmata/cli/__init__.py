@@ -5,7 +5,7 @@
     checking.py  plan, check: what is trained
     reading.py    table, show, report, network: what is read from the store
     examples.py  examples: how many demonstrations a prompt needs (matrices.py reads files, measured.py the store)
-    edit.py      edit: task vectors added to a checkpoint, or subtracted (advice.py advises, edited.py says what was written)
+    edit.py      edit: task vectors added to a checkpoint, or subtracted (advice.py and edited.py say what came out)
     errors.py    how a call ends that cannot succeed
 
 Nothing here imports torch before a verb needs it, so that `--help` is at once.
