@@ -2,12 +2,16 @@
 
 import json
 import math
+import os
+import shlex
+import shutil
+import sys
 
 import numpy as np
 import pytest
 import torch
 from command_line import Shell
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from lemmata.editing.coloured import TASKS
 from lemmata.editing.coloured_mlp import Mlp
@@ -47,6 +51,7 @@ def changes(alpha, count=200):
         (0.0, "add", "irrelevant", 1.0),
         (-0.05, "add", "irrelevant", 1.0),
         (0.05, "add", "irrelevant", 0.95),
+        (0.15, "add", "aligned", 0.85),
         (-0.6, "add", "contradictory", None),
         (0.6, "subtract", "aligned", None),
         (0.05, "subtract", "irrelevant", -1.0),
@@ -68,6 +73,13 @@ def test_what_the_theorems_say(alpha, goal, relation, proposed):
 def test_the_window_of_contradictory_tasks_ends_where_the_theorem_says():
     assert advise(*changes(-0.5), goal="subtract").region.lo == pytest.approx(-4)
     assert advise(*changes(0.0), goal="subtract").region.lo == -math.inf
+
+
+@pytest.mark.parametrize(("goal", "proposed"), [("add", 1.0), ("subtract", -1.0)])
+def test_few_inputs_that_tell_nothing_are_no_irrelevant_tasks(goal, proposed):
+    found = advise([1.0, -1.0, 0.5], [-0.9, -1.0, -0.5] if goal == "add" else [0.9, 1.0, 0.5], goal=goal)
+    assert found.relation == "unclear" and found.alpha_interval.hi - found.alpha_interval.lo > 1
+    assert found.proposed == proposed
 
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 300.0])
@@ -154,6 +166,14 @@ def wrong_shape(weights, inputs):
 
 def fails(weights, inputs):
     raise ValueError("no such input")
+
+
+def ends(weights, inputs):
+    raise SystemExit(0)
+
+
+def stopped(weights, inputs):
+    raise KeyboardInterrupt
 """
 
 
@@ -217,18 +237,68 @@ def test_advice_on_forgetting(shell):
         (("--add", "ft2.safetensors:0.4", "--inputs", "dev.jsonl"), "without coefficients"),
         (("--add", "ft2.safetensors", "--inputs", "dev.jsonl", "-o", "out"), "writes nothing"),
         (("--add", "ft2.safetensors", "--inputs", "dev.jsonl", "--rank", "1"), "writes nothing"),
+        (("--add", "ft2.safetensors", "--inputs", "dev.jsonl", "--dare", "0"), "leave --dare out"),
+        (("--add", "ft2.safetensors", "--inputs", "dev.jsonl", "--force"), "leave --force out"),
+        (("--add", "base.safetensors", "--inputs", "dev.jsonl"), "base.safetensors, which changes none"),
         (("--add", "ft2.safetensors", "--inputs", "dev.jsonl", "--metric", "rouge"), "--metric accuracy"),
         (
             ("--add", "ft2.safetensors", "--inputs", "dev.jsonl", "--forward", "net.py:nothing"),
             "--forward FILE.py:NAME",
         ),
         (("--add", "ft2.safetensors", "--inputs", "dev.jsonl", "--forward", "net.py:fails"), "no such input"),
+        (("--add", "ft2.safetensors", "--inputs", "dev.jsonl", "--forward", "net.py:ends"), "SystemExit"),
         (("--add", "ft2.safetensors", "--inputs", "dev.jsonl", "--forward", "net.py:wrong_shape"), "shape (3,)"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 def test_advice_that_cannot_be_given_is_refused(shell, extra, words):
     assert words in shell.refuse(*ASK, *extra)
+
+
+def test_ctrl_c_while_models_run(shell):
+    call = shell(*ASK[:-1], "net.py:stopped", "--add", "ft2.safetensors", "--inputs", "dev.jsonl")
+    assert (call.status, call.out, call.err) == (130, "", "stopped: nothing is kept of the models that were run\n")
+
+
+def test_what_comes_next_can_be_pasted(shell):
+    for name in ("base", "ft1", "ft2"):
+        os.link(f"{name}.safetensors", f"my '{name}'.safetensors")
+    call = ["edit", "--base", "my 'base'.safetensors", "--add", "my 'ft1'.safetensors", "--forward", "net.py:forward"]
+    said = shell.run(*call, "--add", "my 'ft2'.safetensors", "--inputs", "dev.jsonl", "--advise").out
+    words = shlex.split(said.splitlines()[-1].removeprefix("next").strip())
+    assert words[:4] == ["lemmata", "edit", "--base", "my 'base'.safetensors"] and words[-2:] == ["-o", "edited"]
+    shell.run(*words[1:])
+    assert "| +1 |" in (shell.folder / "edited" / "README.md").read_text()
+    shutil.rmtree(shell.folder / "edited")
+
+
+def test_a_function_gets_weights_as_they_are(tmp_path):
+    """Whole numbers and truth values keep their dtype, where they are counters or masks."""
+    plain = {
+        "w": torch.ones(2, 2),
+        "n": torch.tensor([1, 2, 300]),
+        "b": torch.tensor([True, False]),
+        "s": torch.tensor(7),
+    }
+    plain |= {"i": torch.tensor([-3], dtype=torch.int16), "e": torch.zeros(0, 3, dtype=torch.uint8)}
+    save_file(plain, tmp_path / "w.safetensors")
+    found = dict(weights_of(open_checkpoint(tmp_path / "w.safetensors"), [], ()))
+    assert {name: (w.dtype, w.tolist()) for name, w in found.items()} == {
+        n: (w.dtype, w.tolist()) for n, w in plain.items()
+    }
+
+
+def test_a_function_s_file_is_run_as_a_program_of_its_own(tmp_path, monkeypatch):
+    """It imports what lies beside it, knows its own name, and may answer with one column."""
+    monkeypatch.setattr("sys.path", list(sys.path))
+    (tmp_path / "lies_beside_it.py").write_text("answer = 2.0")
+    text = "from __future__ import annotations\nfrom dataclasses import dataclass\nimport torch, lies_beside_it\n"
+    text += "@dataclass\nclass Own:\n    size: int = 1\n"
+    text += "def forward(weights, inputs): return lies_beside_it.answer * torch.ones(len(inputs), Own().size)\n"
+    (tmp_path / "own.py").write_text(text)
+    answer, labels = own_function(f"{tmp_path / 'own.py'}:forward")
+    found = answer(iter([]), [{"label": 1}, {"label": -1}])
+    assert found.tolist() == [2, 2] and labels([{"label": 1}, {"label": -1}], found) == [1, -1]
 
 
 def test_options_of_advice_want_advice(shell):
@@ -243,6 +313,10 @@ def test_inputs_are_objects(tmp_path):
     path.write_text('{"text": "a"}\nnot json\n')
     with pytest.raises(DataError, match="line 2"):
         read_inputs(path)
+    for odd in ("[" * 100_000, '{"text": "a", "task": [1]}'):
+        path.write_text(odd)
+        with pytest.raises(DataError, match="line 1"):
+            read_inputs(path)
     path.write_text("\n")
     with pytest.raises(DataError, match="inputs in"):
         read_inputs(path)
@@ -264,6 +338,7 @@ def test_accuracy_is_that_of_each_task():
     answer = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
     assert accuracy(answer, [1, 1, 1], [{"task": 1}, {"task": 1}, {"task": 2}]) == {1: 0.5, 2: 1.0}
     assert accuracy(np.array([0.5, -0.5, 0.0]), [1, 1, 1], [{}] * 3) == {None: pytest.approx(1 / 3)}
+    assert accuracy(np.array([[math.nan, 0.0], [math.inf, 0.0]]), [0, 0], [{}] * 2) == {None: 0}
 
 
 def test_a_function_that_does_not_load_is_refused(tmp_path):
@@ -345,6 +420,42 @@ def test_models_that_give_no_scores_are_refused(tmp_path, network):
         hugging_face(open_checkpoint(tmp_path / "base"))
 
 
+def test_a_folder_that_transformers_cannot_run_is_refused(tmp_path):
+    """Rather than run code of its own, or draw at random what it lacks."""
+    make_models(tmp_path, "LlamaForSequenceClassification")
+    folder = tmp_path / "base"
+    config = json.loads((folder / "config.json").read_text())
+    own = {"auto_map": {"AutoConfig": "own.Config"}, "model_type": "own"}
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    for odd, said in (
+        ({"architectures": ["NoneSuchForCausalLM"]}, "NoneSuchForCausalLM"),
+        ({"model_type": "nonesuch"}, "nonesuch"),
+        (own, "custom code"),
+    ):
+        (folder / "config.json").write_text(json.dumps(config | odd))
+        with pytest.raises(InputError, match=said):
+            hugging_face(open_checkpoint(folder))
+    assert not (tmp_path / "ran").exists()
+    (folder / "config.json").write_text(json.dumps(config))
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["score.weight"]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    start = open_checkpoint(folder)
+    with pytest.raises(DataError, match=r"no score\.weight"):
+        hugging_face(start)[0](weights_of(start, [], ()), [{"text": "red"}])
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(InputError, match="a model and a tokenizer"):
+        hugging_face(start)
+
+
+def test_a_label_without_a_token_is_refused(tmp_path):
+    make_models(tmp_path, "LlamaForCausalLM")
+    _, labels = hugging_face(open_checkpoint(tmp_path / "base"))
+    with pytest.raises(DataError, match="labels that have a token"):
+        labels([{"text": "red", "label": "  "}], np.zeros((1, 6)))
+
+
 def test_an_input_without_a_text_is_refused(tmp_path):
     make_models(tmp_path, "LlamaForCausalLM")
     start = open_checkpoint(tmp_path / "base")
@@ -385,13 +496,30 @@ def scored(net, e, pair, lambdas):
     return {part: found[part].accuracy_LT[:, both].mean(1).numpy() for part in ("validation", "test")}
 
 
+def proposed(net, e, pair):
+    """What the theorem proposes from answers to validation images, half of them in the colours of each task."""
+    config = net.configs[e]
+    found, which = images(config.dataset), torch.from_numpy(split(config.dataset, net.seeds[e]).validation)
+    both = [TASKS.index("first"), TASKS.index(pair)]
+    cue_2N = torch.tensor([[config.cues[t]] for t in both])
+    generator = torch.Generator().manual_seed(e)
+    red_N = torch.rand(2, len(which), generator=generator).lt(red_odds(cue_2N, found.digit_N[which])).float().ravel()
+    pixel_NI = found.pixel_NI[which].repeat(2, 1)
+    start = {name: p[e : e + 1] for name, p in base(net.params).items()}
+    tuned = {name: p[e, both] for name, p in fine_tuned(net.params).items()}
+    before_N = config.outputs(start, pixel_NI[None], red_N[None])[0, :, -1]
+    after_2N = config.outputs(tuned, pixel_NI.expand(2, -1, -1), red_N.expand(2, -1))[..., -1]
+    return advise(*(after_2N - before_N).numpy()).proposed
+
+
 @pytest.mark.parametrize("pair", ["irrelevant", "aligned"])
 def test_the_validated_coefficient_loses_at_most_a_point_on_held_out_digits(coloured, pair):
     lost = []
     for e in range(len(SEEDS)):
         accuracies = scored(coloured, e, pair, GRIDS["add"])
         on_validation = dict(zip(GRIDS["add"], accuracies["validation"], strict=True))
-        found = validate(lambda x, known=on_validation: known[x], GRIDS["add"], near=0.5)
+        near = proposed(coloured, e, pair)
+        found = validate(lambda x, known=on_validation: known[x], GRIDS["add"], near=near)
         lost.append(accuracies["test"].max() - accuracies["test"][GRIDS["add"].index(found.coefficient)])
     # 250 images, so that one seed's best is a matter of single images: the mean over seeds counts.
     assert np.mean(lost) <= 0.01

@@ -64,7 +64,11 @@ def _share(name: str, metavar: str, what: str) -> Any:
 @click.option("--base", required=True, metavar="PATH", help="The model that all others were fine-tuned from.")
 @_vectors("add", "A fine-tuning of it to add, and how much of it; may be repeated.  [default COEF: 1]")
 @_vectors("subtract", "A fine-tuning of it to forget, and how much of it; may be repeated.  [default COEF: 1]")
-@click.option("--rank", type=options.Whole(1), help="Keep of each matrix its best approximation of this rank.")
+@click.option(
+    "--rank",
+    type=options.Whole(1),
+    help="Keep of each matrix its best approximation of this rank; memory grows with its shorter side, squared.",
+)
 @_share("keep-rows", "SHARE", "Keep of each matrix the share of its rows with the largest norms.")
 @_share("ties", "SHARE", "TIES: keep the share of largest entries, elect signs, average what agrees.")
 @_share("dare", "P", "DARE: drop entries with this probability, scale up the rest.")
