@@ -1,4 +1,7 @@
-"""All conditions of --quick, for a moment each: what lets a test check a whole paper in seconds."""
+"""All conditions of --quick, for a moment each: what lets a test check a whole paper in seconds.
+
+And what is asked of the outcome, whatever it says.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,11 @@ from dataclasses import fields, replace
 
 import pytest
 
+from lemmata.lab.check import Result
+from lemmata.lab.errors import DataError
 from lemmata.lab.grid import Cell, Experiment
+from lemmata.lab.rule import Verdict
+from lemmata.show.draw import figure
 
 STEPS, SEEDS, PROMPTS = 12, 2, 32
 
@@ -33,3 +40,24 @@ def briefly(most: int = STEPS) -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Experiment, "cells", cells)
         yield patch
+
+
+def assert_judged_and_drawn(result: Result) -> None:
+    """Every prediction has an estimate and a verdict, and the figure has something in every panel."""
+    assert len(result.verdicts) == len(result.claim.predictions)
+    for judged in result.verdicts:
+        assert judged.verdict is not Verdict.NOT_RUN and judged.estimate is not None, judged.reason
+    panels = result.figure.panels
+    assert panels and all(panel.marks for panel in panels) and result.figure.caption.endswith(".")
+    figure(result)
+
+
+def assert_judged_with_reasons(result: Result) -> None:
+    """With changed constants a prediction has an estimate or says what it lacks; and so has the figure."""
+    for judged in result.verdicts:
+        assert not judged.registered
+        assert judged.estimate is not None or (judged.verdict is Verdict.UNDECIDED and "expected" in judged.reason)
+    try:
+        figure(result)
+    except DataError as error:  # nothing that the figure shows is left
+        assert error.fix

@@ -9,10 +9,10 @@ import pytest
 import toy
 
 from lemmata.lab.check import check, judge
-from lemmata.lab.claim import Claim, Options, Paper, Prediction
+from lemmata.lab.claim import Claim, Options, Paper, Prediction, provided
 from lemmata.lab.errors import ConstantError, DataError, InputError, RegistryError
 from lemmata.lab.figure import Curve, Figure, Panel, Reference, curves, power_law, threshold
-from lemmata.lab.frames import by_seed, grid_by_seed, pick
+from lemmata.lab.frames import by_seed, extreme_by_seed, grid_by_seed, pick
 from lemmata.lab.grid import ByProfile, Experiment, product
 from lemmata.lab.rule import Verdict, at_least, at_most, within
 from lemmata.lab.stats import Estimate, error_rate_t, mean_t
@@ -105,6 +105,16 @@ def test_a_verdict_compares_the_estimate_with_the_rule(options):
     assert [v.id for v in found] == [f"toy.fit/{name}" for name in names]
     assert all(v.registered and v.reason == "" for v in found)
     assert all((v.seeds, v.cells, v.cells_trained) == (4, 8, 8) and v.seconds > 0 for v in found)
+
+
+def test_without_its_premise_a_prediction_is_open(options):
+    """What objects is added to what did already, and the number stays."""
+    asked = prediction("asked"), prediction("doubted", doubtful)
+    with_premise, without = judged(options, *provided(lambda frame: (), *asked)), judged(options, *asked)
+    assert [(v.verdict, v.estimate) for v in with_premise] == [(v.verdict, v.estimate) for v in without]
+    for verdict in judged(options, *provided(lambda frame: [f"{len(frame) > 9} premise"], *asked)):
+        assert verdict.verdict is Verdict.UNDECIDED and "True premise" in verdict.reason
+        assert verdict.estimate is not None and ("the line bends" in verdict.reason) == (verdict.prediction.id == "doubted")
 
 
 def test_what_cannot_be_estimated_is_undecided_and_says_why(options):
@@ -318,6 +328,15 @@ def test_rows_are_picked_by_their_columns():
     for metric, where in (("hinge", None), ("error", {"x": 3}), ("error", {"S_1": 1.0}), ("error", {"x": ()})):
         with pytest.raises(DataError, match=metric):
             pick(ROWS, metric, where)
+
+
+def test_an_extreme_is_each_seeds_own_and_none_where_a_number_is_missing():
+    rows = pd.DataFrame({"seed": [1, 0, 1, 0], "value": [3.0, 1.0, 2.0, 5.0]}, index=[7, 7, 8, 9])
+    assert extreme_by_seed(rows, "max").tolist() == [5.0, 3.0]
+    assert extreme_by_seed(rows, "min").tolist() == [1.0, 2.0]
+    rows.iloc[0, 1] = math.nan
+    for found, of_0 in ((extreme_by_seed(rows, "max"), 5.0), (extreme_by_seed(rows, "min"), 1.0)):
+        assert found[0] == of_0 and math.isnan(found[1])
 
 
 def test_numbers_come_by_seed_in_the_order_of_the_seeds():

@@ -15,6 +15,7 @@ from typing import ClassVar
 import pytest
 from safetensors import safe_open
 
+from lemmata.cli.output import say
 from lemmata.cli.progress import Meter
 from lemmata.lab.grid import measure
 from lemmata.lab.trainee import Measure, Row
@@ -299,6 +300,12 @@ def test_ctrl_c_in_this_process(shell, monkeypatch):
     assert shell.run("plan", *args, "--json").json["stored"] == calls[0]
     after = shell.run("check", *args, "--json").json["verdicts"]
     assert {each["cells_trained"] for each in after} == {15 - calls[0]}
+
+
+def test_a_path_that_is_no_text_is_said_all_the_same(capsys):
+    """A name on disk in another encoding than the terminal's."""
+    say(f"wrote {os.fsdecode(b'run-\xff.csv')}")
+    assert capsys.readouterr().err == "wrote run-?.csv\n"
 
 
 def test_short_work_stays_quiet_and_long_work_says_how_far_it_is(monkeypatch, capsys):

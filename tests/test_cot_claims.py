@@ -1,13 +1,11 @@
 """Every claim of the chain-of-thought paper, from its grid to its verdicts and its figure."""
 
 import pytest
-from brief import briefly
+from brief import assert_judged_and_drawn, assert_judged_with_reasons, briefly
 
 from lemmata import cot, registry
 from lemmata.lab.check import Result
-from lemmata.lab.errors import DataError
 from lemmata.lab.rule import Verdict
-from lemmata.show.draw import figure
 
 CLAIMS = {claim.id: claim for claim in cot.PAPER.claims}
 
@@ -28,14 +26,7 @@ def checked(store, name, **changes) -> Result:
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_a_claim_is_judged_and_drawn(name, store):
-    result = checked(store, name)
-    assert len(result.verdicts) == len(CLAIMS[name].predictions)
-    for judged in result.verdicts:
-        assert judged.verdict is not Verdict.NOT_RUN and judged.estimate is not None, judged.reason
-    panels = result.figure.panels
-    assert len(panels) >= 1 and all(panel.marks for panel in panels)
-    assert result.figure.caption.endswith(".")
-    figure(result)
+    assert_judged_and_drawn(checked(store, name))
 
 
 @pytest.mark.parametrize(
@@ -57,14 +48,7 @@ def test_a_claim_is_judged_and_drawn(name, store):
     ],
 )
 def test_changed_constants_end_in_verdicts_with_reasons(name, changes, store):
-    result = checked(store, name, **changes)
-    for judged in result.verdicts:
-        assert not judged.registered
-        assert judged.estimate is not None or (judged.verdict is Verdict.UNDECIDED and "expected" in judged.reason)
-    try:
-        assert result.figure.panels
-    except DataError as error:  # nothing that the figure shows is left
-        assert error.fix
+    assert_judged_with_reasons(checked(store, name, **changes))
 
 
 def test_networks_that_diverged_confirm_nothing(store):

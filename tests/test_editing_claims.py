@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
-from brief import briefly
+from brief import assert_judged_and_drawn, assert_judged_with_reasons, briefly
 
 from lemmata import editing, registry
 from lemmata.editing.claims import correlation, low_rank, multi_task, out_of_domain, sparsity, unlearning
@@ -14,8 +15,7 @@ from lemmata.editing.experiments import of_trained
 from lemmata.editing.theory import expected_correlation
 from lemmata.lab.errors import DataError
 from lemmata.lab.rule import Verdict
-from lemmata.lab.stats import Estimate
-from lemmata.show.draw import figure
+from lemmata.lab.stats import Estimate, clopper_pearson
 
 ALL_WELL = Estimate(1.0, 0.9, 1.1, n=3)
 # The others have tests of their own, on digits and on books.
@@ -42,14 +42,7 @@ def test_six_claims_are_of_the_one_layer_network():
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_a_claim_is_judged_and_drawn(name, store):
-    result = checked(store, name)
-    assert len(result.verdicts) == len(CLAIMS[name].predictions)
-    for judged in result.verdicts:
-        assert judged.verdict is not Verdict.NOT_RUN and judged.estimate is not None, judged.reason
-    panels = result.figure.panels
-    assert len(panels) >= 2 and all(panel.marks for panel in panels)
-    assert result.figure.caption.endswith(".")
-    figure(result)
+    assert_judged_and_drawn(checked(store, name))
 
 
 @pytest.mark.parametrize(
@@ -78,14 +71,7 @@ def test_a_claim_is_judged_and_drawn(name, store):
     ids=lambda value: value if isinstance(value, str) else " ".join(f"{k}={v}" for k, v in value.items()),
 )
 def test_changed_constants_end_in_verdicts_with_reasons(name, changes, store):
-    result = checked(store, name, **changes)
-    for judged in result.verdicts:
-        assert not judged.registered
-        assert judged.estimate is not None or (judged.verdict is Verdict.UNDECIDED and "expected" in judged.reason)
-    try:
-        figure(result)
-    except DataError as error:  # nothing that the figure shows is left
-        assert error.fix
+    assert_judged_with_reasons(checked(store, name, **changes))
 
 
 @pytest.mark.parametrize("changes", [{"lr": 1e30}, {"lr": 0.0}], ids=["diverged", "untrained"])
@@ -96,13 +82,24 @@ def test_networks_that_did_not_learn_confirm_nothing(name, changes, store):
         assert judged.verdict is not Verdict.CONFIRMED, judged.id
 
 
-def test_an_estimate_is_open_where_a_fine_tuning_failed():
-    rows = {"metric": "fine_tuned", "seed": [0, 1, 2], "x": 0, "value": [0.0, 0.01, 0.05]}
-    (asked,) = of_trained(replace(CLAIMS["editing.low-rank"].predictions[0], estimate=lambda frame: ALL_WELL))
-    assert asked.estimate(pd.DataFrame(rows)) == ALL_WELL
-    for bad in (0.06, math.nan):
-        found = asked.estimate(pd.DataFrame({**rows, "value": [0.0, 0.0, bad]}))
-        assert found.objections == ("1 of 3 fine-tunings have a loss above 0.05 on their own task",)
+@pytest.mark.parametrize(
+    ("tau", "metric", "well", "bad", "words"),
+    [
+        (0.0, "fine_tuned_hinge", 0.05, 0.06, "a loss above 0.05"),
+        (0.4, "fine_tuned_accuracy", 0.99, 0.98, "an accuracy below 0.99"),
+    ],
+)
+def test_an_estimate_is_open_where_a_fine_tuning_failed(tau, metric, well, bad, words):
+    """Of the networks with its own noise; what others learned is nothing to it."""
+    elsewhere = pd.DataFrame({"metric": metric, "seed": [0], "tau": 0.1, "value": [1 - well]})
+    rows = {"metric": metric, "seed": [0, 1, 2], "tau": tau, "value": [well] * 3}
+    (asked,) = of_trained(replace(CLAIMS["editing.low-rank"].predictions[0], estimate=lambda frame: ALL_WELL), tau=tau)
+    assert asked.estimate(pd.concat([pd.DataFrame(rows), elsewhere])) == ALL_WELL
+    for value in (bad, math.nan):
+        found = asked.estimate(pd.concat([pd.DataFrame({**rows, "value": [well, well, value]}), elsewhere]))
+        assert found.objections == (f"1 of 3 fine-tunings have {words} on their own task",)
+    with pytest.raises(DataError, match="fine_tuned"):
+        asked.estimate(elsewhere)
 
 
 # The statistics, on rows whose answer is known.
@@ -112,7 +109,17 @@ def pairs(loss, *, lambdas, alphas, w0=0.0, tau=0.0, metric="hinge", seeds=(0, 1
     """Rows of edits with a given value: loss(task, alpha, lambda, seed)."""
     return pd.DataFrame(
         [
-            {"metric": metric, "seed": s, "alpha": a, "w0": w0, "tau": tau, "part": "both", "task": t, "x": x}
+            {
+                "metric": metric,
+                "seed": s,
+                "tasks": 2,
+                "alpha": a,
+                "w0": w0,
+                "tau": tau,
+                "part": "both",
+                "task": t,
+                "x": x,
+            }
             | {"value": loss(t, a, x, s)}
             for s in seeds
             for a in alphas
@@ -187,7 +194,7 @@ def test_a_window_that_never_closes_or_never_opens():
     frame = window(lambda a: 99.0, w0=4.0)
     _, lo_SP, hi_SP = unlearning.lower_end(frame, w0=4.0)
     assert (lo_SP == 8).all() and np.isinf(hi_SP).all()
-    assert unlearning.still_open(frame).value == 8
+    assert unlearning.still_open(frame) == clopper_pearson(2, 2)
     _, lo_SP, hi_SP = unlearning.lower_end(window(lambda a: -1.0), w0=0.0)
     assert (lo_SP == 0).all() and (hi_SP == 0.25).all()
     lost = window(lambda a: 99.0)
@@ -225,8 +232,6 @@ def test_losses_inside_the_polytope_and_outside():
     assert out_of_domain.inside_loss(frame, name="").value == pytest.approx(0, abs=1e-9)
     assert out_of_domain.second_alone(frame, w0=0.0, lo=-np.inf, hi=0.0).value > 0.2
     assert out_of_domain.second_alone(frame, w0=0.0, lo=0.4, hi=1.0).value == pytest.approx(0, abs=1e-9)
-    # The first sum is 0.7 alone and 1.9 with the pair.
-    assert out_of_domain.pair_gains(frame).value == pytest.approx(0.4)
     with pytest.raises(DataError, match="second in"):
         out_of_domain.second_alone(frame, w0=0.0, lo=5.0, hi=6.0)
 
@@ -245,7 +250,7 @@ def test_ranks_and_rows():
     at = {"seed": [0, 1, 0, 1], "J": [5, 5, 20, 20], "metric": "residual", "matrix": "W", "x": 1}
     over = low_rank.over_bound(pd.DataFrame({**at, "value": [1.0, 1.0, 0.1, 0.1]}))
     assert over.value == pytest.approx(1 / (5 * 0.01 + 1 / math.log(5)))
-    at = {"seed": [0, 1] * 2, "m": [64, 64, 256, 256], "metric": "large_norm", "x": 0}
+    at = {"seed": [0, 1] * 2, "m": [64, 64, 256, 256], "J": 1, "metric": "large_norm", "x": 0}
     rows = pd.DataFrame({**at, "value": [0.5, 0.5, 0.25, 0.25]})
     assert sparsity.large_rows(rows).value == pytest.approx(4)
     more = pd.concat([rows, rows.assign(m=rows["m"] * 16, value=rows["value"] / 4)])
@@ -253,7 +258,7 @@ def test_ranks_and_rows():
 
 
 def test_distances_of_estimates_from_what_they_should_be():
-    at = {"w0": 0.0, "tau": 0.0, "share": 0.5, "metric": "similarity"}
+    at = {"tasks": 2, "w0": 0.0, "tau": 0.0, "share": 0.5, "metric": "similarity"}
     rows = [{**at, "seed": s, "x": x, "value": x + 0.1 * abs(x)} for s in (0, 1) for x in (-0.5, 0.0, 0.8)]
     assert correlation.largest_error(pd.DataFrame(rows), "similarity").value == pytest.approx(0.08)
     exact = [row | {"metric": "correlation", "value": expected_correlation(row["x"])} for row in rows]
@@ -304,7 +309,7 @@ def test_starts_noise_and_parts_are_kept_apart():
 
 def test_the_loss_beyond_is_that_at_each_alphas_own_coefficient():
     def there_alone(task, alpha, lam, seed):
-        return alpha / 10 + seed / 100 if abs(lam - (1.1 - alpha)) < 0.01 else 7.0
+        return alpha / 10 + seed / 100 if abs(lam - (1.05 - alpha)) < 0.01 else 7.0
 
     frame = pairs(there_alone, lambdas=STEPS, alphas=(-0.6, 0.0, 0.35, 0.9))
     for task in (1, 2):
@@ -315,6 +320,7 @@ def test_the_loss_beyond_is_that_at_each_alphas_own_coefficient():
 
 def test_the_sum_of_several_tasks_is_as_good_as_its_worst():
     rows = {"metric": "hinge", "seed": [0, 0, 0, 1, 1, 1], "x": 1.1, "task": [1, 2, 3] * 2}
+    rows |= {"tasks": multi_task.TASKS, "alpha": 0.0}
     assert multi_task.several(pd.DataFrame({**rows, "value": [0, 0.2, 0, 0.4, 0, 0]})).value == pytest.approx(0.3)
     assert multi_task.several(pd.DataFrame({**rows, "value": [0, 0.2, math.nan, 0.4, 0, 0]})).objections
 
@@ -348,7 +354,14 @@ def test_the_window_closes_where_the_first_task_is_lost_too():
 
 
 def test_how_far_a_window_is_open_is_asked_at_the_most_contradictory_tasks():
-    assert unlearning.still_open(window(lambda a: 2.6 if a == -1 else 99.0, w0=4.0)).value == 2.5
+    frame = window(lambda a: 2.6 if a == -1 else 99.0, w0=4.0)
+    assert unlearning.still_open(frame) == clopper_pearson(0, 2)
+    frame.loc[(frame["seed"] == 1) & (frame["task"] == 2), "value"] = 1.0
+    assert unlearning.still_open(frame) == clopper_pearson(1, 2)
+    frame.loc[(frame["seed"] == 1) & (frame["x"] == -8), "value"] = math.nan
+    assert unlearning.still_open(frame) == clopper_pearson(0, 2)
+    with pytest.raises(DataError, match="alpha = -1"):
+        unlearning.still_open(frame[frame["alpha"] > -1])
 
 
 def test_losses_of_negation_are_the_worst_of_their_alphas():
@@ -383,7 +396,7 @@ def test_accuracy_is_at_chance_at_the_full_coefficient():
 
 def test_sums_over_the_plane_are_of_its_own_direction():
     one = outside_rows(lambda first, second: first)
-    other = outside_rows(lambda first, second: -1.0, gamma=out_of_domain.REGION_GAMMA)
+    other = outside_rows(lambda first, second: -1.0, gamma=out_of_domain.UNIT_GAMMA)
     frame = pd.concat([one, other, one.assign(w0=4.0, value=5.0), one.assign(tau=0.4, value=6.0)])
     rows = out_of_domain.plane(frame, "hinge")
     assert len(rows) == len(one) and rows["leading"].to_numpy() == pytest.approx(rows["value"].to_numpy())
@@ -399,8 +412,10 @@ def test_sums_over_the_plane_are_of_its_own_direction():
 def test_a_direction_of_ones_own_is_the_only_one():
     """Constants that a user has changed; the frame has rows of other measures, too."""
     frame = outside_rows(lambda first, second: max(0.0, 1.1 - first, -second), gamma=(0.7, 0.5))
-    others = pd.DataFrame({"metric": "fine_tuned", "seed": [0, 1], "x": 150, "w0": 0.0, "tau": 0.0, "value": 0.0})
+    others = pd.DataFrame({"metric": "fine_tuned_hinge", "seed": [0, 1], "x": 150, "w0": 0.0, "tau": 0.0, "value": 0.0})
     assert out_of_domain.inside_loss(pd.concat([frame, others]), name="").value == pytest.approx(0, abs=1e-9)
+    with pytest.raises(DataError, match="second direction"):
+        out_of_domain.inside_loss(pd.concat([frame, others]), name="-published")
 
 
 def test_the_second_sum_is_looked_at_from_its_lower_end_up_to_its_upper():
@@ -433,9 +448,8 @@ def test_ranks_are_those_asked_for():
     frame = frame.assign(value=frame["J"] + frame["x"] / 10 + (frame["matrix"] == "V") / 100 + frame["seed"] / 500)
     assert low_rank.of_rank(frame, "relative", matrix="V", rank=2).value == pytest.approx(20.211)
     assert low_rank.of_rank(frame, "relative", matrix="W", rank=1, J=5).value == pytest.approx(5.101)
-    edits = frame[frame["matrix"] == "W"].assign(metric="edit_hinge")
-    assert low_rank.edited(edits, rank=2, J=80).value == pytest.approx(80.201)
-    cosines = edits[edits["x"] == 1].assign(metric="second_on_irrelevant")
+    own = frame[frame["matrix"] == "W"]
+    cosines = own[own["x"] == 1].assign(metric="second_on_irrelevant")
     assert low_rank.second(cosines).value == pytest.approx(20.101)
     rows = frame.assign(metric="residual").astype({"value": float})
     rows.loc[(rows["matrix"] == "W") & (rows["x"] == 1) & (rows["J"] == 5) & (rows["seed"] == 0), "value"] = math.nan
@@ -444,12 +458,12 @@ def test_ranks_are_those_asked_for():
 
 def test_rows_are_those_of_the_widest_network_and_the_registered_share():
     grid = [(s, m, x, o) for s in (0, 1) for m in (100, 1024) for x in (0.1, 0.2) for o in ("smallest", "random")]
-    frame = pd.DataFrame(grid, columns=["seed", "m", "x", "order"]).assign(metric="edit_hinge")
+    frame = pd.DataFrame(grid, columns=["seed", "m", "x", "order"]).assign(metric="edit_hinge", J=1)
     frame = frame.assign(value=frame["m"] + frame["x"] + (frame["order"] == "random") / 100 + frame["seed"] / 500)
-    assert sparsity.pruned(frame, "smallest").value == pytest.approx(1024.201)
-    assert sparsity.pruned(frame, "random", m=100).value == pytest.approx(100.211)
     shares = frame[(frame["order"] == "random") & (frame["x"] == 0.1)].assign(metric="small_share", x=0)
     assert sparsity.share(shares, "small_share").value == pytest.approx(1024.111)
+    with pytest.raises(DataError, match="J = 20"):
+        sparsity.share(shares, "small_share", J=20)
     lost = shares.assign(metric="large_norm").astype({"value": float})
     # About 100 * 10 and 1024 * 32 times the bound.
     assert sparsity.large_rows(lost).value == pytest.approx(10 * 100.111)
@@ -457,8 +471,45 @@ def test_rows_are_those_of_the_widest_network_and_the_registered_share():
     assert sparsity.large_rows(lost).objections
 
 
+def edits(beyond):
+    """Losses of edits with less of a task vector: those with the whole one and what is beyond them.
+
+    beyond(edit, x, J, order) is 0 for the whole; the whole has a loss of 0.3, and task 2 is forgotten down to 1.2.
+    """
+    ends = {"adding": 0.3, "keeping": 0.3, "forgetting": 1.2, "reaching": 0.3}
+    return pd.DataFrame(
+        [
+            {"metric": "edit_hinge", "seed": s, "J": J, "m": 1024, "alpha": 0.0, "order": order, "edit": edit, "x": x}
+            | {"value": end + beyond(edit, x, J, order) + s / 100}
+            for s in (0, 1)
+            for J in (1, 5, 20)
+            for order in ("smallest", "random")
+            for edit, end in ends.items()
+            for x in (0.0, 0.1, 0.2, 1.0, 2.0, 23.0)
+        ]
+    )
+
+
+def test_what_less_of_a_task_vector_costs_is_counted_from_the_whole_one():
+    by_rank = edits(lambda edit, x, J, order: 0.0 if x == 23 else len(edit) + x + J / 10)
+    for edit in ("adding", "keeping", "reaching"):
+        assert low_rank.cost(by_rank, edit, rank=2, J=5).value == pytest.approx(len(edit) + 2.5)
+        assert low_rank.cost(by_rank, edit, rank=1).value == pytest.approx(len(edit) + 3)
+    assert low_rank.forgotten(by_rank, rank=1).value == pytest.approx(1.2 + 10 + 3 + 0.005)
+    by_share = edits(lambda edit, x, J, order: len(edit) + J / 10 + (order == "random") if x == 0.2 else 0.0)
+    for order, more in (("smallest", 0), ("random", 1)):
+        assert sparsity.cost(by_share, "keeping", order=order, J=20).value == pytest.approx(9 + more)
+        assert sparsity.cost(by_share, "adding", order=order).value == pytest.approx(6.1 + more)
+    assert sparsity.forgotten(by_share).value == pytest.approx(1.2 + 10.1 + 0.005)
+    for asked in (partial(low_rank.cost, rank=1), sparsity.cost):
+        with pytest.raises(DataError, match="alpha = 0"):
+            asked(by_share.assign(alpha=0.5), "adding")
+    by_rank.loc[(by_rank["seed"] == 1) & (by_rank["x"] == 23), "value"] = math.nan
+    assert low_rank.cost(by_rank, "adding", rank=1).objections
+
+
 def test_the_gain_is_what_the_plain_estimate_is_worse_by_with_noise():
-    at = [{"w0": 0.0, "tau": tau, "share": share} for tau in (0.0, 0.4) for share in (0.5, 0.8)]
+    at = [{"tasks": 2, "w0": 0.0, "tau": tau, "share": share} for tau in (0.0, 0.4) for share in (0.5, 0.8)]
     off = {"similarity": 0.05, "correlation": -0.2}
     rows = [
         {**where, "seed": s, "x": x, "metric": metric, "value": x + error * abs(x) * (1 if where == at[2] else 9)}

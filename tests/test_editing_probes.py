@@ -168,12 +168,16 @@ def test_fine_tunings_are_asked_about_their_own_task(name, nets):
     samples = fresh_samples(net, 6, "editing.test")
     for e, rows in enumerate(m.observe(net, {})):
         found = table(rows)
-        assert len(found) == config.tasks
+        assert len(found) == 2 * config.tasks
         for t in range(config.tasks):
             own = textbook_editing.edited(net.params, e, [float(t == other) for other in range(config.tasks)])
             written = textbook_editing.written_out(samples, e, t, config.P, rng)
             loss = float(textbook_editing.loss(own, written))
-            assert found["fine_tuned", 12, ("task", t + 1)] == pytest.approx(loss, abs=2e-6)
+            assert found["fine_tuned_hinge", 12, ("task", t + 1)] == pytest.approx(loss, abs=2e-6)
+            right = np.mean(
+                [sample.label * float(textbook_editing.output(own, sample.tokens)) > 0 for sample in written]
+            )
+            assert found["fine_tuned_accuracy", 12, ("task", t + 1)] == pytest.approx(right)
 
 
 @pytest.fixture(scope="module")
@@ -267,11 +271,13 @@ def test_similarity_is_of_the_changes_of_the_textbooks_outputs_on_a_pooled_sampl
         at = ("share", share)
         assert found["similarity", 0.4, at] == pytest.approx(function_similarity(*changes), abs=1e-5)
         assert found["correlation", 0.4, at] == pytest.approx(changes_correlation(*changes), abs=1e-5)
+        agreement = np.mean(np.sign(after[0]) * np.sign(after[1]))
+        assert found["agreement", 0.4, at] == pytest.approx(agreement)
         for part in ("W", "V"):
             one, other = (net.params[f"delta.{part}"][e, t].flatten().double() for t in (0, 1))
             cosine = float(one @ other / one.norm() / other.norm())
             assert found[f"cosine_{part}", 0.4, at] == pytest.approx(cosine, abs=1e-5)
-        assert len(found) == 4
+        assert len(found) == 5
 
 
 def test_similarity_knows_alpha_of_each_member():
@@ -287,7 +293,20 @@ def test_similarity_knows_alpha_of_each_member():
 def test_nothing_changed_is_no_similarity():
     net = SMALL.replace({"steps": 0}).train(SEEDS)
     for rows in Similarity(samples=20).observe(net, {}):
-        assert [row.value for row in rows] == [0, 0, 0, 0]
+        # One network and itself answer alike.
+        assert {row.metric: row.value for row in rows} == {
+            "agreement": 1,
+            "similarity": 0,
+            "correlation": 0,
+            "cosine_W": 0,
+            "cosine_V": 0,
+        }
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
+def test_a_share_of_the_sample_is_one(share):
+    with pytest.raises(ConstantError, match="share"):
+        Similarity(share=share).validate(SMALL)
 
 
 # Diverged members

@@ -14,10 +14,10 @@ from lemmata.editing.theory import (
     changes_correlation,
     expected_correlation,
     function_similarity,
-    low_rank_bounds,
     multi_task,
     out_of_domain,
     products,
+    rank_1_bound,
     row_bounds,
     similarity_of,
     unlearning,
@@ -84,7 +84,7 @@ rows = st.integers(1, 4).flatmap(
 @given(rows, st.sampled_from([0.0, 0.25, 0.5, 1.0, 1.5]), st.sampled_from([0.0, 0.125, 0.25]))
 def test_the_polytope_is_its_inequalities_one_by_one(drawn, threshold, beta):
     lambda_LT, gamma_T = drawn
-    if threshold < 1:
+    if not 1 < threshold < 2:
         beta = 0.0
     expected = []
     for lambdas in lambda_LT:
@@ -111,7 +111,6 @@ def test_the_polytope_has_all_its_borders():
     # The third condition alone: |lambda| beta of at most c.
     assert out_of_domain([[5.0, 0], [5.01, 0]], [1.0, 0], threshold=1.5, beta=0.1).tolist() == [True, False]
     assert out_of_domain([[2.0, -5.0], [2.0, -5.01]], [1.0, 0], threshold=1.5, beta=0.1).tolist() == [True, False]
-    assert not out_of_domain([1.0, 0], [1.0, 0], threshold=1.0, beta=0.1)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +120,9 @@ def test_the_polytope_has_all_its_borders():
         ([[1.0], [2.0]], [0.5, 0.1], {}, "one gamma for each lambda", "shapes (2, 1) and (2,)"),
         ([1.0], [[0.5]], {}, "one gamma for each lambda", "shapes (1,) and (1, 1)"),
         (1.0, [0.5], {}, "one gamma for each lambda", "shapes () and (1,)"),
-        ([1.0], [0.5], {"threshold": 0.9, "beta": 0.1}, "1 + c where beta is above 0", "beta = 0.1 at threshold 0.9"),
+        ([1.0], [0.5], {"threshold": 0.9, "beta": 0.1}, "where beta is above 0", "beta = 0.1 at threshold 0.9"),
+        ([1.0], [0.5], {"threshold": 1.0, "beta": 0.1}, "where beta is above 0", "beta = 0.1 at threshold 1"),
+        ([1.0], [0.5], {"threshold": 2.0, "beta": 0.1}, "where beta is above 0", "beta = 0.1 at threshold 2"),
     ],
 )
 def test_vectors_that_do_not_fit_are_refused(lambdas, gamma, changes, expected, got):
@@ -134,8 +135,8 @@ def test_vectors_that_do_not_fit_are_refused(lambdas, gamma, changes, expected, 
 
 
 def test_bounds_of_rank_and_rows_are_their_formulas():
-    assert low_rank_bounds(2, 0.0) == (pytest.approx(1 / math.log(2)), 0.0)
-    assert low_rank_bounds(100, 0.02) == (pytest.approx(2 + 1 / math.log(100)), 0.02)
+    assert rank_1_bound(2, 0.0) == pytest.approx(1 / math.log(2))
+    assert rank_1_bound(100, 0.02) == pytest.approx(2 + 1 / math.log(100))
     assert row_bounds(16, 0.5) == (0.25, 0.125) and row_bounds(1, 0.0) == (1.0, 0.0)
     assert row_bounds(400, 0)[0] / row_bounds(100, 0)[0] == pytest.approx(4**ROW_NORM)
 
@@ -143,8 +144,10 @@ def test_bounds_of_rank_and_rows_are_their_formulas():
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: low_rank_bounds(1, 0.1),
-        lambda: low_rank_bounds(20, -0.1),
+        lambda: rank_1_bound(1, 0.1),
+        lambda: rank_1_bound(20, -0.1),
+        lambda: rank_1_bound(20, math.nan),
+        lambda: row_bounds(100, math.inf),
         lambda: row_bounds(0, 0.1),
         lambda: row_bounds(10, -0.1),
     ],
@@ -153,6 +156,22 @@ def test_bounds_of_what_cannot_be_are_refused(call):
     with pytest.raises(InputError) as caught:
         call()
     assert "at least" in caught.value.expected and "eps =" in caught.value.got and "own" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: multi_task(0.5, -0.1), "beta"),
+        (lambda: multi_task(0.5, math.nan), "beta"),
+        (lambda: out_of_domain([1.0], [0.5], beta=-0.1), "beta"),
+        (lambda: unlearning(-0.5, 0.0), "constant"),
+        (lambda: unlearning(-0.5, math.inf), "constant"),
+    ],
+)
+def test_open_constants_of_theorems_are_sizes(call, name):
+    with pytest.raises(InputError) as caught:
+        call()
+    assert name in caught.value.expected and caught.value.fix
 
 
 # How alike two fine-tunings are

@@ -26,8 +26,8 @@ def to_json(record: Mapping[str, object]) -> str:
 
 
 def say(text: str) -> None:
-    """A remark beside the result."""
-    click.echo(text, err=True)
+    """A remark beside the result; a path that is no text is said as far as it is."""
+    click.echo(text.encode(errors="replace").decode(), err=True)
 
 
 def say_damaged(store: Store) -> None:

@@ -2,7 +2,7 @@
 
 An edit is chosen on the seed's validation images and scored on its test images, of which no two are the same.
 
-    adding       the lambda at which the accuracies on T1 and T2 have the largest sum
+    adding       the lambda > 0 at which the accuracies on T1 and T2 have the largest sum
     unlearning   of the lambda <= 0 that leave T1 within KEPT of its fine-tuned accuracy, that of the lowest on T2
     reaching     the (lambda_1, lambda_2) of the highest accuracy on T'
 
@@ -20,16 +20,30 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lemmata.lab.claim import Prediction, provided
 from lemmata.lab.estimate import student
 from lemmata.lab.frames import by_seed, grid_by_seed, pick
 from lemmata.lab.stats import Estimate
 
-__all__ = ["KEPT", "Chosen", "Reached", "added", "at_pair", "behind", "over_seeds", "reached", "unlearned"]
+__all__ = [
+    "KEPT",
+    "Chosen",
+    "Reached",
+    "added",
+    "at_pair",
+    "behind",
+    "of_fine_tuned",
+    "over_seeds",
+    "reached",
+    "unlearned",
+]
 
 Array = NDArray[np.floating]
 
 # Unlearning T2 may cost T1 this much accuracy.
 KEPT = 0.015
+# Half-way between chance and no mistake: a network below has not learned its task.
+LEARNED = 0.75
 
 
 @final
@@ -49,6 +63,21 @@ class Reached(NamedTuple):
     accuracy_S: Array
 
 
+def of_fine_tuned(*predictions: Prediction) -> tuple[Prediction, ...]:
+    """The same predictions, open where a fine-tuning did not learn its own task.
+
+    Networks at chance lose nothing when they are added, and have nothing to unlearn.
+    """
+    return provided(_unlearned, *predictions)
+
+
+def _unlearned(frame: pd.DataFrame) -> tuple[str, ...]:
+    accuracy = pick(frame, "fine_tuned", {"part": "test"})["value"]
+    failed = int((~(accuracy >= LEARNED)).sum())
+    words = f"{failed} of {len(accuracy)} fine-tunings have an accuracy below {LEARNED} on their own task"
+    return (words,) if failed else ()
+
+
 def over_seeds(values_S: Array, step: float) -> Estimate:
     """The mean with Student's t interval, and half a step of the grid that the numbers lie on.
 
@@ -63,7 +92,7 @@ def over_seeds(values_S: Array, step: float) -> Estimate:
 def added(frame: pd.DataFrame, pair: str) -> Chosen:
     """The best edit that adds T2 to T1."""
     lambda_P, T1_SP, T2_SP = _table_a(frame, pair, "validation")
-    return _chosen(frame, pair, lambda_P, T1_SP + T2_SP)
+    return _chosen(frame, pair, lambda_P, np.where(lambda_P > 0, T1_SP + T2_SP, -np.inf))
 
 
 def unlearned(frame: pd.DataFrame, pair: str) -> Chosen:

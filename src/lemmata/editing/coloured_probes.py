@@ -50,7 +50,7 @@ class Scores(NamedTuple):
     odds_TNC: Tensor
 
     def similarity(self, one: int, other: int) -> float:
-        """How far the networks of two fine-tunings, edits `one` and `other`, agree: alpha as the paper estimates it.
+        """How far the networks of two fine-tunings, edits `one` and `other`, agree: one reading of the paper's alpha.
 
         It is E[sign F_one sign F_other], the mean over images of both tasks; 1 for equal answers, -1 for opposite ones.
         """

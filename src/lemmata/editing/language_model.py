@@ -129,7 +129,8 @@ def _size(folder: Path) -> int:
     for file in files:
         try:
             with safe_open(file, framework="pt") as opened:
-                count += sum(math.prod(opened.get_slice(key).get_shape()) for key in opened.keys())  # noqa: SIM118
+                names = opened.keys()
+                count += sum(math.prod(opened.get_slice(name).get_shape()) for name in names)
         except (OSError, SafetensorError) as error:
             raise DataError(f"weights in safetensors at {file}", str(error), FIX) from error
     return count

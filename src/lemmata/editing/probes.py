@@ -116,19 +116,24 @@ def _score_rows(found: Scores, xs: Sequence[float], at: dict[str, Any], task_nam
 @final
 @dataclass(frozen=True, kw_only=True)
 class FineTuned(Measure):
-    """The loss of each fine-tuning on its own task."""
+    """The loss of each fine-tuning on its own task, and its accuracy."""
 
     name: ClassVar[str] = "editing.fine-tuned"
+    version: ClassVar[int] = 2
 
     samples: int = 500
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
-        """Rows "fine_tuned" at x = steps, with the coordinate task, from 1 on."""
+        """Rows "fine_tuned_hinge" and "fine_tuned_accuracy" at x = steps, with the coordinate task, from 1 on."""
         samples = fresh_samples(snapshot, self.samples, "editing.test")
-        alone_LT = torch.eye(snapshot.configs[0].tasks)
-        hinge_ELU = scores(snapshot, alone_LT, samples).hinge_ELU
-        own_EU = hinge_ELU.diagonal(dim1=1, dim2=2)
-        return joined([rows("fine_tuned", snapshot.step, own_EU[:, u], {"task": u + 1}) for u in range(len(alone_LT))])
+        found = scores(snapshot, torch.eye(snapshot.configs[0].tasks), samples)
+        return joined(
+            [
+                rows(f"fine_tuned_{metric}", snapshot.step, own_E, {"task": task})
+                for metric, value_ELU in zip(("hinge", "accuracy"), found, strict=True)
+                for task, own_E in enumerate(value_ELU.diagonal(dim1=1, dim2=2).T, 1)
+            ]
+        )
 
 
 @final
@@ -244,22 +249,28 @@ class Similarity(Measure):
     """
 
     name: ClassVar[str] = "editing.similarity"
+    version: ClassVar[int] = 2
 
     share: float = coordinate(0.5, "share of the pooled sample that is of task 1", origin="chosen")
     samples: int = 600
 
-    def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
-        """Rows "similarity" and "correlation" at x = alpha, with the coordinate share.
+    def validate(self, config: OneLayer) -> None:
+        """A share is between none and all."""
+        if not 0 <= self.share <= 1:
+            raise ConstantError("share (of the pooled sample) in [0, 1]", f"{self.share:g}", "choose share in [0, 1]")
 
-        "cosine_W" and "cosine_V" are those of the two task vectors themselves, which need no inputs.
+    def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
+        """Rows "similarity", "correlation" and "agreement" at x = alpha, with the coordinate share.
+
+        "agreement" is the mean product of the signs of both models' outputs. "cosine_W" and "cosine_V" are those of the
+        two task vectors themselves, which need no inputs.
         """
         samples = fresh_samples(snapshot, self.samples, "editing.pooled")
         tasks = snapshot.configs[0].tasks
         alone_LT = torch.cat([torch.zeros(1, tasks), torch.eye(tasks)[:2]])
         output_ELUB = outputs(edited(snapshot.params, alone_LT), snapshot.params["a"], samples).cpu()
-        change_ELUB = output_ELUB[:, 1:] - output_ELUB[:, :1]
         first = round(self.share * self.samples)
-        pooled_ELB = torch.cat([change_ELUB[:, :, 0, :first], change_ELUB[:, :, 1, : self.samples - first]], -1)
+        pooled_ELB = torch.cat([output_ELUB[:, :, 0, :first], output_ELUB[:, :, 1, : self.samples - first]], -1)
         return [
             [Row(metric, config.alpha, value, {"share": self.share}) for metric, value in estimates.items()]
             for config, estimates in zip(
@@ -268,9 +279,11 @@ class Similarity(Measure):
         ]
 
 
-def _estimates(change_LB: np.ndarray, cosine_W: float, cosine_V: float) -> dict[str, float]:
-    there = bool(np.isfinite(change_LB).all())
+def _estimates(output_LB: np.ndarray, cosine_W: float, cosine_V: float) -> dict[str, float]:
+    """The estimates from the outputs of the start and of both fine-tunings."""
+    there, change_LB = bool(np.isfinite(output_LB).all()), output_LB[1:] - output_LB[0]
     return {
+        "agreement": float(np.sign(output_LB[1:]).prod(0).mean()) if there else math.nan,
         "similarity": function_similarity(*change_LB) if there else math.nan,
         "correlation": changes_correlation(*change_LB) if there else math.nan,
         "cosine_W": cosine_W,

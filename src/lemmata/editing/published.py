@@ -1,4 +1,4 @@
-"""Numbers read off the published figures on task vectors (arXiv 2504.10957), to about 1 % of the axis."""
+"""The published plots of the unseen task's region, read off them to about 1 % of the axis (arXiv 2504.10957)."""
 
 from __future__ import annotations
 
@@ -6,29 +6,39 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["REGION_GAMMA", "REGION_THRESHOLD", "region"]
+__all__ = ["REGION", "REGION_GAMMA", "REGION_MOST", "UNIT_GAMMA", "region"]
 
-# The coefficients that the paper estimates for its unseen task, (0.792, -0.637), scaled down to a unit vector's since
-# their squares sum to 1.03; and the threshold of the region that it plots with them.
-REGION_GAMMA = (0.779, -0.626)
-REGION_THRESHOLD = 0.2
+# Figure D: the coefficients that the paper estimates for its unseen task, where the drawn region begins in each of the
+# two sums, and the largest lambda_1 in it.
+REGION_GAMMA = (0.792, -0.637)
+REGION = (0.20, 0.21)
+REGION_MOST = 2.0
+# The squares of the estimates sum to 1.03; these are those of a unit vector.
+UNIT_GAMMA = (0.779, -0.627)
 
 
 def region(
-    gamma: tuple[float, float], at: float, x: Sequence[float], y: Sequence[float]
+    gamma: tuple[float, float],
+    at: tuple[float, float],
+    x: Sequence[float],
+    y: Sequence[float],
+    *,
+    most: float = np.inf,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The border inside the plot of the pairs whose two sums are both at least `at`: its points' x and y.
+    """The border of the pairs whose two sums are at least `at`, inside the plot: its points' x and y.
 
-    With gamma_1 > 0 the pairs lie to the right of both lines, gamma_1 x + gamma_2 y = at and the same with squares.
+    With gamma_1 > 0 the pairs lie to the right of both lines, gamma_1 x + gamma_2 y = at[0] and the same with squares
+    = at[1]. With `most` they lie to the left of x = most too.
 
-    >>> lambda_1, lambda_2 = region((0.5, -0.5), 0.5, (0.0, 3.0), (-1.0, 1.0))
+    >>> lambda_1, lambda_2 = region((0.5, -0.5), (0.5, 0.5), (0.0, 3.0), (-1.0, 1.0))
     >>> [round(value, 2) for value in min(zip(lambda_1, lambda_2))]
     [1.5, 0.5]
     """
     gamma_1, gamma_2 = gamma
     heights = np.linspace(min(y), max(y), 401)
-    first = (at - gamma_2 * heights) / gamma_1
-    second = (at - gamma_2**2 * heights) / gamma_1**2
-    border = np.maximum(first, second)
-    seen = (border >= min(x)) & (border <= max(x))
-    return tuple(border[seen].tolist()), tuple(heights[seen].tolist())
+    border = np.maximum((at[0] - gamma_2 * heights) / gamma_1, (at[1] - gamma_2**2 * heights) / gamma_1**2)
+    seen = (border >= min(x)) & (border <= min(max(x), most))
+    edge, level = border[seen].tolist(), heights[seen].tolist()
+    if np.isfinite(most) and edge:
+        edge, level = [most, *edge, most, most], [level[0], *level, level[-1], level[0]]
+    return tuple(edge), tuple(level)

@@ -1,13 +1,13 @@
 """Numbers of the published experiments on coloured MNIST (Li et al., ICLR 2025, arXiv 2504.10957), a ViT-Small/16.
 
-Tables A and B are the authors' own; what is said of figures C and D is read off them to about 1 % of the axis.
+The authors' own table A. What is read off figures is in `lemmata.editing.published`.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple, final
 
-__all__ = ["GAMMA", "REGION", "TABLE_A", "Best", "line_of_region"]
+__all__ = ["TABLE_A", "Best"]
 
 
 @final
@@ -30,20 +30,3 @@ TABLE_A: dict[tuple[str, str], Best] = {
     ("contradictory", "adds"): Best(0.6, 0.7954, 0.6252, 0.1670, 0.3372),
     ("contradictory", "unlearns"): Best(-1.0, 0.9421, 0.0497, 0.0061, 0.8985),
 }
-
-# Figure D: the estimated coefficients of T' in T1 and T2, and where the drawn region begins,
-# lambda_1 gamma_1 + lambda_2 gamma_2 >= REGION.
-GAMMA = (0.792, -0.637)
-REGION = 0.20
-
-
-def line_of_region(x: tuple[float, float], y: tuple[float, float]) -> tuple[tuple[float, float], tuple[float, float]]:
-    """The edge of the region drawn in figure D between these ends of the axes: its two x and its two y.
-
-    >>> [round(v, 2) for v in line_of_region((-2.0, 3.0), (-2.0, 2.0))[0]]
-    [-1.36, 1.86]
-    """
-    first, second = GAMMA
-    at = [(REGION - second * level) / first for level in y]
-    ends = tuple(min(max(v, x[0]), x[1]) for v in at)
-    return (ends[0], ends[1]), ((REGION - first * ends[0]) / second, (REGION - first * ends[1]) / second)

@@ -32,10 +32,10 @@ __all__ = [
     "changes_correlation",
     "expected_correlation",
     "function_similarity",
-    "low_rank_bounds",
     "multi_task",
     "out_of_domain",
     "products",
+    "rank_1_bound",
     "row_bounds",
     "similarity_of",
     "unlearning",
@@ -71,6 +71,11 @@ def _check_alpha(alpha: float) -> None:
         raise InputError("a correlation alpha in [-1, 1]", f"{alpha:g}", "pass mu_1^T mu_2 of unit vectors")
 
 
+def _check_beta(beta: float) -> None:
+    if not 0 <= beta < math.inf:
+        raise InputError("beta of at least 0", f"{beta:g}", "leave it at 0")
+
+
 def multi_task(alpha: float, beta: float = 0.0) -> Interval:
     """The lambda for which Psi^(0) + Delta_1 + lambda Delta_2 does both tasks: from 1 - alpha + beta on.
 
@@ -78,7 +83,7 @@ def multi_task(alpha: float, beta: float = 0.0) -> Interval:
     lambda is the one to take.
 
     Raises:
-        InputError: a correlation outside [-1, 1].
+        InputError: a correlation outside [-1, 1], or a beta below 0.
 
     Source: Theorem 1, arXiv 2504.10957.
 
@@ -86,6 +91,7 @@ def multi_task(alpha: float, beta: float = 0.0) -> Interval:
     (Interval(lo=0.5, hi=inf), True)
     """
     _check_alpha(alpha)
+    _check_beta(beta)
     return NOTHING if alpha < 0 else Interval(1 - alpha + beta, math.inf)
 
 
@@ -95,7 +101,7 @@ def unlearning(alpha: float, constant: float = 1.0) -> Interval:
     Empty for aligned tasks, whose forgetting costs task 1; without a lower end for irrelevant ones.
 
     Raises:
-        InputError: a correlation outside [-1, 1].
+        InputError: a correlation outside [-1, 1], or a constant that is not above 0.
 
     Source: Theorem 2, arXiv 2504.10957, which leaves the constant open.
 
@@ -103,9 +109,12 @@ def unlearning(alpha: float, constant: float = 1.0) -> Interval:
     (Interval(lo=-4.0, hi=0.0), -inf, True)
     """
     _check_alpha(alpha)
+    if not 0 < constant < math.inf:
+        raise InputError("a finite constant above 0", f"{constant:g}", "leave it at 1")
     if alpha > 0:
         return NOTHING
-    return Interval(-constant * alpha**NEGATION if alpha else -math.inf, 0.0)
+    square = alpha * alpha
+    return Interval(-constant / square if square else -math.inf, 0.0)
 
 
 def out_of_domain(
@@ -114,11 +123,12 @@ def out_of_domain(
     """Which coefficient vectors lie in the polytope in which an unseen task is solved, (...,) of truth values.
 
     sum_t lambda_t gamma_t >= threshold, sum_t lambda_t gamma_t^2 >= threshold, and |lambda_t| beta <= threshold - 1
-    for each t where beta is above 0. The tasks' directions are orthogonal. The theorem's threshold is 1 + c; the
-    polytope that the paper plots has about 0.2, and no bound on |lambda_t| at that.
+    for each t where beta is above 0. The tasks' directions are orthogonal. The theorem's threshold is 1 + c with c in
+    (0, 1); the polytope that the paper plots has about 0.2, and no bound on |lambda_t| at that.
 
     Raises:
-        InputError: not one gamma for each lambda of a vector, or a beta above 0 at a threshold below 1.
+        InputError: not one gamma for each lambda of a vector, a beta below 0, or one above 0 where the threshold is not
+            1 + c.
 
     Source: Theorem 3, arXiv 2504.10957.
 
@@ -129,28 +139,29 @@ def out_of_domain(
     if gammas.ndim != 1 or lambdas.shape[-1:] != gammas.shape:
         got = f"shapes {lambdas.shape} and {gammas.shape}"
         raise InputError("one gamma for each lambda", got, "pass lambda (..., T) and gamma (T,)")
-    if beta > 0 and threshold < 1:
+    _check_beta(beta)
+    if beta > 0 and not 1 < threshold < 2:
         got = f"beta = {beta:g} at threshold {threshold:g}"
-        raise InputError("a threshold 1 + c where beta is above 0", got, "leave beta at 0")
+        raise InputError("a threshold 1 + c, c in (0, 1), where beta is above 0", got, "leave beta at 0")
     leading, attending = lambdas @ gammas, lambdas @ gammas**2
     inside = (leading >= threshold) & (attending >= threshold)
     return inside if beta == 0 else inside & (np.abs(lambdas).max(-1) * beta <= threshold - 1)
 
 
-def low_rank_bounds(M: int, eps: float) -> tuple[float, float]:
-    """How far Delta W and Delta V may be from rank 1 in Frobenius norm: M eps + 1/log M and eps, up to constants.
+def rank_1_bound(M: int, eps: float) -> float:
+    """How far Delta W may be from rank 1 in Frobenius norm: M eps + 1/log M, up to a constant. Delta V: eps.
 
     Raises:
         InputError: fewer than two patterns, or eps below 0.
 
     Source: Corollary 1, arXiv 2504.10957.
 
-    >>> [round(bound, 3) for bound in low_rank_bounds(20, 0.01)]
-    [0.534, 0.01]
+    >>> round(rank_1_bound(20, 0.01), 3)
+    0.534
     """
-    if M < 2 or eps < 0:
+    if M < 2 or not 0 <= eps < math.inf:
         raise InputError("M of at least 2 and eps of at least 0", f"M = {M}, eps = {eps:g}", "name the data's own")
-    return M * eps + 1 / math.log(M), eps
+    return M * eps + 1 / math.log(M)
 
 
 def row_bounds(m: int, eps: float) -> tuple[float, float]:
@@ -166,7 +177,7 @@ def row_bounds(m: int, eps: float) -> tuple[float, float]:
     >>> row_bounds(100, 0.01)
     (0.1, 0.001)
     """
-    if m < 1 or eps < 0:
+    if m < 1 or not 0 <= eps < math.inf:
         raise InputError("m of at least 1 and eps of at least 0", f"m = {m}, eps = {eps:g}", "name the network's own")
     return m**ROW_NORM, m**ROW_NORM * eps
 

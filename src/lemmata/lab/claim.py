@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, final
 
@@ -27,7 +28,7 @@ from lemmata.lab.trainee import Value
 if TYPE_CHECKING:
     from lemmata.lab.check import Result
 
-__all__ = ["CellsBySetting", "Claim", "Frames", "Kind", "Options", "Paper", "Prediction"]
+__all__ = ["CellsBySetting", "Claim", "Frames", "Kind", "Options", "Paper", "Prediction", "provided"]
 
 Kind = Literal["holds", "tight", "mechanism", "comparison"]
 Frames = Mapping[str, pd.DataFrame]
@@ -52,6 +53,22 @@ class Prediction:
     predicted: str
     estimate: Callable[[pd.DataFrame], Estimate]
     rule: Rule
+
+
+def provided(premise: Callable[[pd.DataFrame], Sequence[str]], *predictions: Prediction) -> tuple[Prediction, ...]:
+    """The same predictions, UNDECIDED where their premise does not hold.
+
+    `premise` says of the rows why not; nothing where it does. A claim that something fails needs one: a network that
+    learned nothing fails at everything.
+    """
+    return tuple(replace(p, estimate=partial(_provided, premise, p.estimate)) for p in predictions)
+
+
+def _provided(
+    premise: Callable[[pd.DataFrame], Sequence[str]], estimate: Callable[[pd.DataFrame], Estimate], frame: pd.DataFrame
+) -> Estimate:
+    found = estimate(frame)
+    return replace(found, objections=(*found.objections, *premise(frame)))
 
 
 @final

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from lemmata.lab.errors import DataError
 
-__all__ = ["by_seed", "grid_by_seed", "pick"]
+__all__ = ["by_seed", "extreme_by_seed", "grid_by_seed", "pick"]
 
 Where = Mapping[str, object]
 
@@ -43,6 +44,18 @@ def by_seed(frame: pd.DataFrame, metric: str, where: Where | None = None) -> np.
     [0.1, 0.2]
     """
     return pick(frame, metric, where).groupby("seed", sort=True)["value"].mean().to_numpy()
+
+
+def extreme_by_seed(rows: pd.DataFrame, which: Literal["max", "min"]) -> np.ndarray:
+    """The largest or the least of each seed's values, (S,) in the order of the seeds.
+
+    nan where one of them is: a diverged member is no better than the others.
+
+    >>> rows = pd.DataFrame({"seed": [0, 0, 1, 1], "value": [0.3, 0.1, 0.2, float("nan")]})
+    >>> extreme_by_seed(rows, "max").tolist()
+    [0.3, nan]
+    """
+    return rows.groupby("seed", sort=True)["value"].agg(lambda v: getattr(v, which)(skipna=False)).to_numpy()
 
 
 def grid_by_seed(
