@@ -114,7 +114,8 @@ def test_without_its_premise_a_prediction_is_open(options):
     assert [(v.verdict, v.estimate) for v in with_premise] == [(v.verdict, v.estimate) for v in without]
     for verdict in judged(options, *provided(lambda frame: [f"{len(frame) > 9} premise"], *asked)):
         assert verdict.verdict is Verdict.UNDECIDED and "True premise" in verdict.reason
-        assert verdict.estimate is not None and ("the line bends" in verdict.reason) == (verdict.prediction.id == "doubted")
+        assert verdict.estimate is not None
+        assert ("the line bends" in verdict.reason) == (verdict.prediction.id == "doubted")
 
 
 def test_what_cannot_be_estimated_is_undecided_and_says_why(options):

@@ -304,7 +304,7 @@ def test_ctrl_c_in_this_process(shell, monkeypatch):
 
 def test_a_path_that_is_no_text_is_said_all_the_same(capsys):
     """A name on disk in another encoding than the terminal's."""
-    say(f"wrote {os.fsdecode(b'run-\xff.csv')}")
+    say("wrote " + os.fsdecode(b"run-\xff.csv"))
     assert capsys.readouterr().err == "wrote run-?.csv\n"
 
 
