@@ -34,11 +34,16 @@ def region(
     >>> [round(value, 2) for value in min(zip(lambda_1, lambda_2))]
     [1.5, 0.5]
     """
-    gamma_1, gamma_2 = gamma
-    heights = np.linspace(min(y), max(y), 401)
-    border = np.maximum((at[0] - gamma_2 * heights) / gamma_1, (at[1] - gamma_2**2 * heights) / gamma_1**2)
-    seen = (border >= min(x)) & (border <= min(max(x), most))
-    edge, level = border[seen].tolist(), heights[seen].tolist()
+    (gamma_1, gamma_2), (low, high), right = gamma, (min(y), max(y)), min(max(x), most)
+    # Each line as x = where + slope y; the border is the one farther to the right, and bends where they cross.
+    where_2 = np.array([at[0] / gamma_1, at[1] / gamma_1**2])
+    slope_2 = np.array([-gamma_2 / gamma_1, -((gamma_2 / gamma_1) ** 2)])
+    with np.errstate(divide="ignore", invalid="ignore"):  # lines that are parallel to each other, or to x = right
+        bends = [-np.subtract(*where_2) / np.subtract(*slope_2), *((right - where_2) / slope_2), low, high]
+    level_P = np.array(sorted(b for b in bends if low <= b <= high))
+    edge_P = (where_2 + level_P[:, None] * slope_2).max(1)
+    seen_P = (edge_P >= min(x)) & (edge_P <= right + 1e-9)
+    edge, level = edge_P[seen_P].tolist(), level_P[seen_P].tolist()
     if np.isfinite(most) and edge:
         edge, level = [most, *edge, most, most], [level[0], *level, level[-1], level[0]]
     return tuple(edge), tuple(level)
