@@ -38,7 +38,7 @@ CLAIM = Claim(
     id="editing.coloured-mnist",
     title="Coloured MNIST: adding, unlearning and an unseen task",
     statement="Tables A and B on MNIST, at 16 x 16 pixels, in a small vision transformer and a perceptron that learned "
-    "the ten digits in random colours first. Takes about 2 minutes with --quick on two cores, and 5 without.",
+    "the ten digits in random colours first. Takes about 1.5 minutes with --quick on two cores, and 3 without.",
     source="Tables A and B, figure C (coloured MNIST, ViT-Small/16)",
     cites=("li2025editing",),
     needs=("data:mnist",),
