@@ -29,7 +29,7 @@ def name_of(path):
 
 
 MODULES = {name_of(path): path for path in sorted(SOURCE.rglob("*.py"))}
-PAPERS = {"icl", "cot", "editing"}
+PAPERS = {"icl", "cot", "editing", "vision"}
 ROOMS = [name for name in MODULES if name.startswith(tuple(f"lemmata.{floor}." for floor in ("lab", *PAPERS)))]
 
 
@@ -93,7 +93,7 @@ def test_no_module_is_loaded_by_one_that_it_loads():
 
 
 # What a dependency is imported as, where that is not its own name.
-IMPORTED_AS = {"scikit-learn": "sklearn", "rouge-score": "rouge_score"}
+IMPORTED_AS = {"scikit-learn": "sklearn", "rouge-score": "rouge_score", "pillow": "PIL"}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -174,6 +174,7 @@ ASKED = {
     "icl": QUESTIONS + PICTURES,
     "cot": (*CHAINS, "layers", "shift", "induction"),
     "editing": EDITS + REAL,
+    "vision": ("samples", "iterations", "attention", "noise", "sparsify", "spurious", "spurious-cifar"),
 }
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lemmata import cot as cot
     from lemmata import editing as editing
     from lemmata import icl as icl
+    from lemmata import vision as vision
     from lemmata.lab.claim import Claim as Claim
     from lemmata.lab.claim import Paper as Paper
     from lemmata.lab.claim import Prediction as Prediction
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __version__ = version("lemmata")
 
-_PAPERS = ("cot", "editing", "icl")
+_PAPERS = ("cot", "editing", "icl", "vision")
 _HOMES = {
     "ByProfile": "lemmata.lab.grid",
     "Claim": "lemmata.lab.claim",
@@ -57,6 +58,7 @@ __all__ = [
     "icl",
     "papers",
     "report",
+    "vision",
 ]
 
 

@@ -131,7 +131,7 @@ def _draw_panel(ax: Axes, panel: declared.Panel, width: float, style: Venue) -> 
 
 def _scales(panel: declared.Panel, tried: NDArray[np.float64]) -> tuple[Scale, Scale]:
     nothing = np.array([])
-    xs = np.concatenate([nothing, *(extent_x(mark) for mark in panel.marks)])
+    xs = np.concatenate([nothing, *(extent_x(mark, log=panel.x_log) for mark in panel.marks)])
     ys = np.concatenate([nothing, *(extent_y(mark, log=panel.y_log) for mark in panel.marks)])
     limits = panel.y_range
     if limits is None and not panel.y_log and any(isinstance(m, declared.Bars) for m in panel.marks):

@@ -24,10 +24,10 @@ MANY_MARKERS = 16
 MANY_CURVES = 3
 
 
-def extent_x(mark: Mark) -> NDArray[np.float64]:
+def extent_x(mark: Mark, *, log: bool) -> NDArray[np.float64]:
     """The values that the x axis must show for this mark."""
     if isinstance(mark, Grid):
-        return _edges(mark.x)
+        return _edges(mark.x, log=log)
     if isinstance(mark, Bars):
         half = bar_width(mark) / 2
         return np.concatenate([np.asarray(mark.x) - half, np.asarray(mark.x) + half])
@@ -43,7 +43,7 @@ def extent_y(mark: Mark, *, log: bool) -> NDArray[np.float64]:
     or enormous end runs over the edge and does not squash everything else.
     """
     if isinstance(mark, Grid):
-        return _edges(mark.y)
+        return _edges(mark.y, log=log)
     if isinstance(mark, Bars):
         return np.array([*mark.height, *([] if log else [0.0])])
     if isinstance(mark, Scatter):
@@ -84,7 +84,7 @@ def draw(ax: Axes, marks: Sequence[Mark], x: Scale, y: Scale) -> None:
         elif isinstance(mark, Scatter):
             _draw_scatter(ax, mark, look, x, y)
         elif isinstance(mark, Grid):
-            _draw_grid(ax, mark)
+            _draw_grid(ax, mark, x, y)
         else:
             _draw_bars(ax, mark, look, y, [other for other in bars if other.x == mark.x])
 
@@ -154,9 +154,10 @@ def _draw_scatter(ax: Axes, mark: Scatter, look: Look, x: Scale, y: Scale) -> No
     )
 
 
-def _draw_grid(ax: Axes, mark: Grid) -> None:
+def _draw_grid(ax: Axes, mark: Grid, x: Scale, y: Scale) -> None:
     lo, hi = grid_range(mark)
-    mesh = ax.pcolormesh(_edges(mark.x), _edges(mark.y), np.asarray(mark.z, float), cmap=SHADES, vmin=lo, vmax=hi)
+    edges = _edges(mark.x, log=x.log), _edges(mark.y, log=y.log)
+    mesh = ax.pcolormesh(*edges, np.asarray(mark.z, float), cmap=SHADES, vmin=lo, vmax=hi)
     mesh.set_rasterized(True)
 
 
@@ -169,9 +170,11 @@ def grid_range(mark: Grid) -> tuple[float, float]:
     return (float(seen.min()), float(seen.max())) if len(seen) else (0.0, 1.0)
 
 
-def _edges(centre: Sequence[float]) -> NDArray[np.float64]:
+def _edges(centre: Sequence[float], *, log: bool) -> NDArray[np.float64]:
     """Where the fields of a heat map end: halfway between their centres, and as far beyond the outer ones."""
     at = np.asarray(centre, float)
+    if log and (at > 0).all():
+        return np.exp(_edges(np.log(at).tolist(), log=False))
     if len(at) < 2:
         return np.concatenate([at - 0.5, at + 0.5])
     middle = (at[:-1] + at[1:]) / 2

@@ -25,7 +25,7 @@ GREEK = {"eps": "ε"} | {command: letter for command, letter in LETTERS.items() 
 SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
 
 NAME = "|".join([*GREEK, "[A-Za-z]"])
-WITH_INDEX = re.compile(rf"(?<![\w\\])({NAME})('?)_([A-Za-z0-9]{{1,6}})(?![\w'])")
+WITH_INDEX = re.compile(rf"(?<![\w\\])({NAME})('?)_([A-Za-z0-9]{{1,6}}|[*#])(?![\w'])")
 GREEK_WORD = re.compile(rf"(?<![\w\\])({'|'.join(GREEK)})('?)(?![A-Za-z_])")
 WITH_POWER = re.compile(r"\^(?:\(([^()]+)\)|\{([^{}]+)\}|(-?\d+(?:/\d+)?))")
 MINUS = re.compile(r"(?<![\w)\]{}$.])-(?=[\d.])")
@@ -41,6 +41,8 @@ def typeset(text: str) -> str:
     (M1 - 1)$^{-1/2}$
     >>> print(typeset("0-1 error from -2/3 to eps^-2"))
     0-1 error from −2/3 to ε$^{-2}$
+    >>> print(typeset("alpha_*^-2, alpha_#"))
+    $\alpha_{*}$$^{-2}$, $\alpha_{\#}$
     >>> print(typeset("W^(0) = 4 I"))
     W$^{(0)}$ = 4 I
     """
@@ -64,7 +66,7 @@ def _raised(found: re.Match[str]) -> str:
 def _indexed(found: re.Match[str]) -> str:
     name, prime, index = found.groups()
     letter = rf"\{MATHEMATICS[GREEK[name]]}" if name in GREEK else name
-    word = index if len(index) == 1 else rf"\mathrm{{{index}}}"
+    word = r"\#" if index == "#" else index if len(index) == 1 else rf"\mathrm{{{index}}}"
     return f"${letter}{prime}_{{{word}}}$"
 
 
@@ -98,6 +100,8 @@ def html(text: str) -> Markup:
 
     >>> print(html("error < 1 % where S_1 >= 1"))
     error &lt; 1 % where <i>S</i><sub>1</sub> ≥ 1
+    >>> print(html("alpha_#^2"))
+    <i>α</i><sub>#</sub><sup>2</sup>
     >>> print(html(r"$T \approx \alpha^{-2/3}$"))
     <i>T</i> ≈ <i>α</i><sup>−2/3</sup>
     """
@@ -110,7 +114,7 @@ def html(text: str) -> Markup:
 
 def _formula(text: str) -> Markup:
     """Letters in italics, subscripts and superscripts; enough for the names of quantities."""
-    text = re.sub(r"\\mathrm\{([^{}]*)\}", r"\1", text)
+    text = re.sub(r"\\mathrm\{([^{}]*)\}", r"\1", text).replace(r"\#", "#")
     text = re.sub(r"\\([A-Za-z]+)", lambda found: LETTERS.get(found[1], found[1]), text)
     shown = str(escape(text.replace("-", "−").replace("'", "′")))
     shown = re.sub(r"(?<![\w&#{])([^\W\d_])(?![A-Za-z;])", r"<i>\1</i>", shown)
