@@ -193,7 +193,7 @@ SPURIOUS = Experiment(
 BORDERS_CIFAR = (28, 21, 14, 7, 0)
 SPURIOUS_CIFAR = Experiment(
     name="spurious-cifar",
-    base=Vit(dataset="cifar10", width=64, n_head=4, steps=800, rho=0.7),
+    base=Vit(dataset="cifar10", width=64, n_head=4, steps=1200, rho=0.7),
     measures=(Borders(), Attended()),
     points=ByProfile(
         product(pretraining=("clean", "coloured"), border=(28, 7, 0)),
