@@ -53,7 +53,7 @@ def _round(key_BPd: Tensor, count: int) -> Tensor:
     direction = normalize(key_BPd, dim=-1)
     cosine_BAb = direction[:, ::2] @ direction[:, 1::2].mT
     best_BA, partner_BA = cosine_BAb.max(-1)
-    chosen_BR = best_BA.argsort(-1, descending=True, stable=True)[:, :count]
+    chosen_BR = best_BA.argsort(dim=-1, descending=True, stable=True)[:, :count]
     own_BP = torch.arange(key_BPd.shape[1], device=key_BPd.device).expand(key_BPd.shape[:2])
     target_BP = own_BP.scatter(1, 2 * chosen_BR, 2 * partner_BA.gather(1, chosen_BR) + 1)
     # A target is of B, and stays.

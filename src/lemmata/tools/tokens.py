@@ -165,7 +165,7 @@ def _install(
                 worth_BP = torch.rand(patch_BPD.shape[:2], generator=draws).to(patch_BPD.device)
             else:
                 worth_BP = _nearest(patch_BPD)
-            sparse.places = worth_BP.argsort(-1, descending=True, stable=True)[:, :left].sort(-1).values
+            sparse.places = worth_BP.argsort(dim=-1, descending=True, stable=True)[:, :left].sort(-1).values
             patch_BKD = patch_BPD.gather(1, sparse.places[..., None].expand(-1, -1, patch_BPD.shape[-1]))
             sparse.size = torch.ones_like(patch_BKD[..., 0])
         seen.clear()
