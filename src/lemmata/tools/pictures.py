@@ -3,8 +3,8 @@
     a folder     a subfolder for each class, with image files in it
     a parquet    a column of images (bytes, or a structure with bytes, as datasets writes it) and a column of labels
 
-An image goes through what preprocessor_config.json says: resize, crop to the centre, scale, normalise. Only the images
-that are used are read, when they are used.
+An image goes through what preprocessor_config.json says: resize, crop to the centre, scale, normalise. It is decoded when
+it is used, so that only a batch is in memory as numbers.
 """
 
 from __future__ import annotations
