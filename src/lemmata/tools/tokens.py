@@ -90,6 +90,8 @@ def sparsify(
     lemmata.lab.errors.InputError: expected a model that takes images
     ...
     """
+    # Before its layers are looked for, which then would not keep their shapes.
+    _refuse_nested(model)
     bound = bind(model, _usual(model) if pixels is None else pixels)
     with sparsified(bound, keep=keep, policy=policy, layer=layer, seed=seed) as sparse:
         yield sparse
@@ -109,11 +111,8 @@ def sparsified(
     if not 1 <= number < len(bound.layers):
         got = f"{number} of {len(bound.layers)}"
         raise InputError("a layer from the first to the last but one", got, "leave it out for a third of the way")
-    first = bound.layers[0].module
-    if first in _ACTIVE:
-        fix = "leave the first context before you enter another"
-        raise InputError("a model from which no tokens are taken away", "sparsify inside sparsify", fix)
-    sparse = Sparse()
+    _refuse_nested(bound.model)
+    first, sparse = bound.layers[0].module, Sparse()
     with ExitStack() as hooks:
         _ACTIVE.add(first)
         hooks.callback(_ACTIVE.discard, first)
@@ -135,6 +134,13 @@ def kept(keep: float, patches: int) -> int:
     """
     # 0.7 x 10 is a little more than 7 in floating point, and 7 is meant.
     return max(1, math.ceil(keep * patches - 1e-9))
+
+
+def _refuse_nested(model: nn.Module) -> None:
+    """Refuse a model that holds, or is held by, one from which tokens are being taken away."""
+    if any(module in _ACTIVE for module in model.modules()):
+        fix = "leave the first context before you enter another"
+        raise InputError("a model from which no tokens are taken away", "sparsify inside sparsify", fix)
 
 
 def _install(
