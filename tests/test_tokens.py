@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -146,6 +147,7 @@ def test_a_policy_is_what_it_is_by_hand(policy, at, kernel):
     model = tiny(kernel=kernel)
     with sparsify(model, keep=0.4, policy=policy, layer=at, seed=3) as sparse:
         found = last(model)
+    assert sparse.places is not None and sparse.size is not None
     assert found.shape == (5, 1 + 7, 16) and torch.equal(sparse.size, torch.ones(5, 7))
     assert sparse.places.shape == (5, 7) and (sparse.places.diff() > 0).all()
     worth, expected = by_hand(model, policy, at, sparse.places)
@@ -155,7 +157,7 @@ def test_a_policy_is_what_it_is_by_hand(policy, at, kernel):
 
 
 def test_without_cls_attention_is_what_a_token_receives():
-    model = Fused(prefix=0)
+    model: Any = Fused(prefix=0)
     with sparsify(model, keep=0.5, layer=1, pixels=PIXELS) as sparse:
         last(model)
     with torch.no_grad():
@@ -163,6 +165,7 @@ def test_without_cls_attention_is_what_a_token_receives():
         block = model.blocks[0]
         q, k, _ = block.qkv(block.norm1(x)).reshape(5, 16, 3, 2, 6).permute(2, 0, 3, 1, 4)
         received = (q @ k.mT / 6**0.5).softmax(-1).sum((1, 2))
+    assert sparse.places is not None
     assert torch.equal(sparse.places, received.topk(8).indices.sort().values)
 
 
@@ -176,6 +179,7 @@ def test_merged_tokens_are_attended_to_as_all_that_they_stand_for(kernel):
     whole = last(model, halves)
     with sparsify(model, keep=0.5, policy="merge", layer=1) as sparse:
         fewer = last(model, halves)
+    assert sparse.size is not None
     assert sparse.size.tolist() == [[5.0, 5.0, 1, 1, 1, 1, 1, 1]] and sparse.places is None
     assert torch.allclose(fewer[:, 0], whole[:, 0], atol=1e-5)
 
@@ -239,9 +243,7 @@ def slow_round(x, key, size, count):
     gone = sorted(a, key=lambda i: -float(cosine[i, best[i]]))[:count]
     groups = {j: [j, *(i for i in gone if best[i] == j)] for j in range(len(x)) if j not in gone}
     total = torch.stack([size[group].sum() for group in groups.values()])
-    means = [
-        torch.stack([(v[g] * size[g, None]).sum(0) for g in groups.values()]) / total[:, None] for v in (x, key)
-    ]
+    means = [torch.stack([(v[g] * size[g, None]).sum(0) for g in groups.values()]) / total[:, None] for v in (x, key)]
     return *means, total
 
 
@@ -333,7 +335,7 @@ def test_what_cannot_be_is_refused(asked, said):
 def test_the_size_of_images_is_in_the_configuration_or_given():
     with sparsify(tiny(image_size=[16, 16]), keep=0.5):
         pass
-    model = Fused()
+    model: Any = Fused()
     with pytest.raises(InputError, match="pass pixels=images"), sparsify(model, keep=0.5):
         pass
     model.pretrained_cfg = {"input_size": (3, 16, 16)}

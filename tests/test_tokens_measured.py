@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +36,11 @@ def vit(shell):
     save_model(shell.folder / "vit")
     save_pictures(shell.folder / "pictures")
     return shell
+
+
+def folder_with(path, config) -> Any:
+    """What a function asks of a checkpoint whose weights it does not read."""
+    return SimpleNamespace(folder=path, path=path, config=config)
 
 
 def write_parquet(path, *, names=False, **columns):
@@ -73,7 +79,7 @@ def test_a_folder_and_a_parquet_file_hold_the_same(tmp_path, monkeypatch):
 
 
 def test_halves_have_every_class_and_do_not_overlap():
-    pictures = SimpleNamespace(label_N=np.repeat([0, 1, 2], [10, 20, 30]), path="x")
+    pictures: Any = SimpleNamespace(label_N=np.repeat([0, 1, 2], [10, 20, 30]), path="x")
     fit, held = split(pictures, 30, seed=0)
     assert not set(fit) & set(held) and len(fit) == len(held) == 15
     for half in (fit, held):
@@ -98,15 +104,21 @@ def test_an_image_is_resized_cropped_and_normalised():
         ({"size": 24}, {"size": (24, 24), "crop": None}),
         ({"size": {"height": 8, "width": 12}}, {"size": (8, 12)}),
         ({"size": {"shortest_edge": 20}, "crop_size": 16, "do_center_crop": True}, {"size": 20, "crop": (16, 16)}),
-        ({"size": 20, "crop_size": {"height": 16, "width": 16}, "do_center_crop": True}, {"size": 20, "crop": (16, 16)}),
-        ({"do_resize": False, "do_normalize": False, "do_rescale": False}, {"size": None, "scale": 1, "std": (1, 1, 1)}),
+        (
+            {"size": 20, "crop_size": {"height": 16, "width": 16}, "do_center_crop": True},
+            {"size": 20, "crop": (16, 16)},
+        ),
+        (
+            {"do_resize": False, "do_normalize": False, "do_rescale": False},
+            {"size": None, "scale": 1, "std": (1, 1, 1)},
+        ),
         ({"image_mean": [0.1, 0.2, 0.3], "resample": 2}, {"size": (16, 16), "mean": (0.1, 0.2, 0.3), "resample": 2}),
         ({}, {"size": (16, 16), "mean": (0.5, 0.5, 0.5), "scale": 1 / 255}),
     ],
     ids=str,
 )
 def test_what_a_model_wants_to_see_is_read(tmp_path, about, expected):
-    start = SimpleNamespace(folder=tmp_path, path=tmp_path, config={"image_size": 16})
+    start = folder_with(tmp_path, {"image_size": 16})
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(about))
     sight = sight_of(start)
     assert {name: getattr(sight, name) for name in expected} == expected
@@ -115,7 +127,7 @@ def test_what_a_model_wants_to_see_is_read(tmp_path, about, expected):
         sight_of(start)
     (tmp_path / "preprocessor_config.json").unlink()
     timm = {"pretrained_cfg": {"input_size": [3, 8, 9], "mean": [0, 0, 0], "std": [1, 1, 1]}}
-    start = SimpleNamespace(folder=tmp_path, path=tmp_path, config=timm)
+    start = folder_with(tmp_path, timm)
     assert (sight_of(start).size, sight_of(start).std) == ((8, 9), (1, 1, 1))
 
 
@@ -128,16 +140,17 @@ def test_features_are_those_of_cls_or_the_mean_that_sizes_weigh():
     seen = observe(bind(model, pixels), [pixels[:3], pixels[3:]], layers=[1, 2])
     with torch.no_grad():
         assert np.allclose(seen.feature_ND, model(pixels).last_hidden_state[:, 0].numpy(), atol=1e-6)
-        attentions = tiny(kernel="eager")(pixels, output_attentions=True).attentions
+        attentions: Any = tiny(kernel="eager")(pixels, output_attentions=True).attentions
     for number in (1, 2):
         expected = attentions[number - 1][:, :, 0, 1:].mean(1).numpy()
         assert np.allclose(seen.attention[number], expected, atol=1e-6)
     model = Fused(prefix=0)
     bound = bind(model, pixels)
-    kept = []
+    kept: list[torch.Tensor] = []
     model.norm.register_forward_hook(lambda *args: kept.append(args[2]))
     with sparsified(bound, keep=0.5, policy="merge") as sparse:
         found = observe(bound, [pixels], sparse=sparse).feature_ND
+    assert sparse.size is not None
     expected = (kept[0] * sparse.size[..., None]).sum(1) / 16
     assert np.allclose(found, expected.numpy(), atol=1e-6)
     assert np.allclose(observe(bound, [pixels]).feature_ND, kept[1].mean(1).numpy(), atol=1e-6)
@@ -151,7 +164,9 @@ def test_outputs_of_the_probe_are_centred_and_name_the_class(classes):
     probe = fitted(feature, label)
     outputs = probe.outputs(feature)
     assert outputs.shape == (60, classes) and np.allclose(outputs.sum(1), 0)
-    assert ((outputs.argmax(1) == label) == probe.hits(feature, label)).all() and probe.hits(feature, label).mean() > 0.9
+    assert ((outputs.argmax(1) == label) == probe.hits(feature, label)).all() and probe.hits(
+        feature, label
+    ).mean() > 0.9
 
 
 def test_a_drop_is_over_the_same_images():
@@ -195,7 +210,11 @@ def test_relevance_is_what_removing_a_token_changes(model):
     found = relevance(bound, probe, pixels[:1], 2)
     for patch in range(16):
         place = [t for t in range(bound.prefix + 16) if t != bound.prefix + patch]
-        hook = bound.layers[1].module.register_forward_hook(lambda module, args, out, place=place: out[:, place])
+
+        def leave(module, args, output, place=place):
+            return output[:, place]
+
+        hook = bound.layers[1].module.register_forward_hook(leave)
         without = observe(bound, [pixels[:1]]).feature_ND
         hook.remove()
         change = probe.outputs(without) - probe.outputs(feature[:1])
@@ -265,7 +284,7 @@ def test_masks_say_what_is_relevant(vit):
         (np.ones((8, 16)), "a mask as large as its image"),
         (np.ones(16), "masks with a height and a width"),
     ):
-        np.savez("odd.npz", **dict.fromkeys(marked, array))
+        np.savez("odd.npz", allow_pickle=False, **dict.fromkeys(marked, array))
         assert said in vit.refuse(*CALL, "--mask", "odd.npz")
     np.savez("others.npz", other=np.ones((16, 16)))
     assert "call masks as the images are called" in vit.refuse(*CALL, "--mask", "others.npz")
@@ -403,7 +422,12 @@ def test_a_folder_of_timm_makes_its_model(vit, monkeypatch):
     """With what stands for timm where that cannot be imported."""
     fused = Fused()
     made = []
-    monkeypatch.setitem(sys.modules, "timm", SimpleNamespace(create_model=lambda *a, **k: made.append((a, k)) or Fused()))
+
+    def create_model(*args, **about):
+        made.append((args, about))
+        return Fused()
+
+    monkeypatch.setitem(sys.modules, "timm", SimpleNamespace(create_model=create_model))
     Path("vit/config.json").write_text(json.dumps(TIMM | {"model_args": {"img_size": 16}}))
     start = open_checkpoint("vit")
     model = vision_model(start, fused.state_dict().items())
@@ -416,7 +440,7 @@ def test_a_folder_of_timm_makes_its_model(vit, monkeypatch):
 
 def test_timm_itself(tmp_path):
     try:
-        import timm
+        import timm  # pyright: ignore[reportMissingImports]
     except Exception as error:
         pytest.skip(f"needs timm and a torchvision that imports: {error}")
     from safetensors.torch import save_file

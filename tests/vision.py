@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +21,11 @@ TINY = {
 CLASSES = ("blue", "red")
 
 
-def tiny(name: str = "ViTModel", *, kernel: str = "sdpa", seed: int = 0, **about) -> nn.Module:
+def tiny(name: str = "ViTModel", *, kernel: str = "sdpa", seed: int = 0, **about) -> Any:
     """A random model of transformers with four layers, 16 patches and weights large enough that attention differs."""
     import transformers
 
-    config = getattr(transformers, name.removesuffix("ForImageClassification").removesuffix("Model") + "Config")
+    config: Any = getattr(transformers, name.removesuffix("ForImageClassification").removesuffix("Model") + "Config")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = getattr(transformers, name)(config(**(TINY | about))).eval()
@@ -35,7 +36,7 @@ def tiny(name: str = "ViTModel", *, kernel: str = "sdpa", seed: int = 0, **about
     return model
 
 
-def save_model(folder: Path | str, model: nn.Module | None = None) -> Path:
+def save_model(folder: Path | str, model: Any = None) -> Path:
     """A model on disk, as transformers saves it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -104,8 +104,8 @@ def lines(found: Measured, model: Path, images: Path) -> list[str]:
         ),
         (
             "accuracy",
-            f"{found.after:.3f} of a linear probe on held-out images, and {found.before:.3f} with all tokens: a drop of "
-            f"{drop} {of_drop}",
+            f"{found.after:.3f} of a linear probe on held-out images, and {found.before:.3f} with all tokens: a drop "
+            f"of {drop} {of_drop}",
         ),
         *_condition(found.condition, found.layer),
     ]
@@ -126,14 +126,14 @@ def _condition(condition: Condition, layer: int) -> list[tuple[str, str]]:
         None: "not told by these images: a half is inside the interval",
     }
     failing = [str(number) for number, each in enumerate(condition.mass, 1) if holds(each) is False]
-    where = "in no layer" if not failing else f"in layers {', '.join(failing)}" if failing[1:] else f"in layer {failing[0]}"
+    where = f"in {'layer' if len(failing) == 1 else 'layers'} {', '.join(failing)}" if failing else "in no layer"
     return [
         (
             "relevant",
-            f"{condition.share:.0%} of the patch tokens ({how}; {count(condition.images, 'image')}) get {mass} {of_mass} of "
-            f"the attention in layer {layer}",
+            f"{condition.share:.0%} of the patch tokens ({how}; {count(condition.images, 'image')}) get {mass} "
+            f"{of_mass} of the attention in layer {layer}",
         ),
-        ("condition", f"{verdict[holds(condition.mass[layer - 1])]}; it does not hold {where} of {len(condition.mass)}"),
+        ("condition", f"{verdict[holds(condition.mass[layer - 1])]}; it fails {where} of {len(condition.mass)}"),
     ]
 
 

@@ -35,8 +35,8 @@ __all__ = ["Bound", "Layer", "Projection", "attention", "bind", "replaced", "tok
 
 # Queries of which the logits are compared, and how far they may differ, relative to their norm.
 QUERIES, CLOSE = 8, 1e-3
-# Linear maps that a layer holds beside its queries and keys: values, output, and two of the MLP; two where one map makes
-# queries, keys and values.
+# Linear maps that a layer holds beside its queries and keys: values, output, and two of the MLP; two where one map
+# makes queries, keys and values.
 FEWEST_LINEAR = 4
 
 
@@ -248,7 +248,9 @@ def _matched(model: nn.Module, members: list[nn.Module], pixels: Tensor) -> Boun
     tokens, width = entering[0].shape[1:]
     if same_T.sum() != prefix or prefix == tokens:
         got = f"{int(same_T.sum())} of {tokens} tokens that are the same for every image, {prefix} of them at the front"
-        raise InputError("prefix tokens, then patch tokens", got, "use a model with CLS and registers before the patches")
+        raise InputError(
+            "prefix tokens, then patch tokens", got, "use a model with CLS and registers before the patches"
+        )
     final = after[0] if after else members[-1]
     return Bound(model, tuple(found), prefix, tokens - prefix, width, final)
 
@@ -284,5 +286,3 @@ def _shape(value: Any) -> torch.Size | None:
     """Of a tensor, or of the first in a tuple."""
     value = value[0] if isinstance(value, tuple) and value else value
     return value.shape if isinstance(value, Tensor) else None
-
-

@@ -5,13 +5,13 @@
     K        what they are compared by: keys, mean over heads           (B, P, d)
     s        how many patches a token stands for                        (B, P)
 
-A round puts tokens by turns into sets A and B, the first into A. Every token of A finds the token of B whose key has the
-largest cosine with its own; the r pairs with the largest cosines are merged, several of A into one of B where they found
-the same. What is merged is the mean, of tokens and of keys, weighted by s. A round takes away half of the tokens at most;
-if more have to go, another one follows.
+A round puts tokens by turns into sets A and B, the first into A. Every token of A finds the token of B whose key has
+the largest cosine with its own; the r pairs with the largest cosines are merged, several of A into one of B where they
+found the same. What is merged is the mean, of tokens and of keys, weighted by s. A round takes away half of the tokens
+at most; if more have to go, another one follows.
 
-Source: section 3 of arXiv 2210.09461, written from the paper. Here all rounds come after one layer, and not a few tokens
-go in each.
+Source: section 3 of arXiv 2210.09461, written from the paper. Here all rounds come after one layer, and not a few
+tokens go in each.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     a folder     a subfolder for each class, with image files in it
     a parquet    a column of images (bytes, or a structure with bytes, as datasets writes it) and a column of labels
 
-An image goes through what preprocessor_config.json says: resize, crop to the centre, scale, normalise. It is decoded when
-it is used, so that only a batch is in memory as numbers.
+An image goes through what preprocessor_config.json says: resize, crop to the centre, scale, normalise. It is decoded
+when it is used, so that only a batch is in memory as numbers.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class Pictures:
 class Sight:
     """How a model sees an image.
 
-    size: height and width to resize to, or one number, the shorter edge; None leaves it. crop: height and width to cut out
-    of the centre. scale: what bytes are multiplied with, before mean and std.
+    size: height and width to resize to, or one number, the shorter edge; None leaves it. crop: height and width to cut
+    out of the centre. scale: what bytes are multiplied with, before mean and std.
     """
 
     size: tuple[int, int] | int | None
@@ -100,7 +100,7 @@ class Sight:
 
 
 def sight_of(start: Checkpoint) -> Sight:
-    """What preprocessor_config.json, or timm's pretrained_cfg, says; without either the model's own size, scaled to +-1.
+    """What preprocessor_config.json or timm's pretrained_cfg says; without either its own size, from -1 to 1.
 
     Raises:
         DataError: it says nothing about the size, or something that cannot be read.
@@ -125,7 +125,9 @@ def sight_of(start: Checkpoint) -> Sight:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         got = f"{file if about else start.path}: {type(error).__name__} {error}"
-        raise DataError("the size, mean and std of a model's images", got, "copy the files of the model again") from error
+        raise DataError(
+            "the size, mean and std of a model's images", got, "copy the files of the model again"
+        ) from error
 
 
 def read_pictures(path: Path | str) -> Pictures:
@@ -203,7 +205,9 @@ def _parquet(path: Path) -> Pictures:
         raise DataError("a parquet file that can be read", got, "download or copy it again") from error
     images, labels = [], []
     for field in table.schema:
-        inner = {field.type.field(i).name for i in range(field.type.num_fields)} if pa.types.is_struct(field.type) else ()
+        inner = (
+            {field.type.field(i).name for i in range(field.type.num_fields)} if pa.types.is_struct(field.type) else ()
+        )
         if "bytes" in inner or pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
             images.append(field.name)
         elif pa.types.is_integer(field.type) or pa.types.is_string(field.type) or pa.types.is_large_string(field.type):

@@ -5,8 +5,8 @@
     o        outputs of the probe, centred over classes                               (N, C)
     a        attention on every patch of the layers that are asked for                (N, P)
 
-The probe is a ridge regression on standardised features with one output a class, whose penalty is chosen on the images it
-is fitted with, each left out in turn. It is fitted once, on features of whole images.
+The probe is a ridge regression on standardised features with one output a class, whose penalty is chosen on the images
+it is fitted with, each left out in turn. It is fitted once, on features of whole images.
 """
 
 from __future__ import annotations
@@ -93,9 +93,7 @@ def observe(
             bound.model(pixels)
             features.append(_pooled(leaving.pop(), bound.prefix, sparse).double().cpu().numpy())
             for number in layers:
-                found = attention(
-                    bound.layers[number - 1], seen[number, "query"], seen[number, "key"], bound.prefix
-                )
+                found = attention(bound.layers[number - 1], seen[number, "query"], seen[number, "key"], bound.prefix)
                 mass[number].append(found.double().cpu().numpy())
             told(len(pixels))
     return Observed(np.concatenate(features), {number: np.concatenate(parts) for number, parts in mass.items()})
@@ -125,7 +123,9 @@ def drop(before_N: np.ndarray, after_N: np.ndarray) -> Estimate:
     found = paired_t(before_N.astype(float), after_N.astype(float))
     if (before_N == after_N).all():
         most = clopper_pearson(0, len(before_N)).hi
-        return replace(found, lo=-most, hi=most, objections=(), method="Clopper-Pearson over images, none of which differs")
+        return replace(
+            found, lo=-most, hi=most, objections=(), method="Clopper-Pearson over images, none of which differs"
+        )
     return replace(found, method="Student t over paired images")
 
 

@@ -6,8 +6,8 @@
     m        share of the attention on patches that goes to R, for each image          (N,)
 
 The theory wants attention on the label-relevant tokens; the condition holds where relevant tokens carry most of the
-attention, more than a half. It is judged by the mean of m over images with its 95 % interval. Attention that knows nothing
-of relevance gives R the share that it has of the patches, which stands beside m.
+attention, more than a half. It is judged by the mean of m over images with its 95 % interval. Attention that knows
+nothing of relevance gives R the share that it has of the patches, which stands beside m.
 
 Source: Proposition 2 of arXiv 2302.06015.
 """

@@ -5,8 +5,8 @@
     drop     accuracy of a linear probe with all tokens, less that with fewer, on held-out images
     m        share of the attention on patches that goes to relevant ones (lemmata.tools.relevance)
 
-Half of the images fit the probe, the other half is held out. What is advised comes from the first half, and what is said
-of it from the other.
+Half of the images fit the probe, the other half is held out. What is advised comes from the first half, and what is
+said of it from the other.
 
 Source: arXiv 2302.06015.
 """
@@ -54,8 +54,8 @@ SHARES = tuple(round(0.1 * i, 1) for i in range(1, 11))
 class Condition:
     """Whether attention goes to relevant tokens.
 
-    by_removal: what is relevant was measured; else the user's masks say it. share: of the patches that are relevant, the
-    mean over images. mass: of attention on them, in each layer in order.
+    by_removal: what is relevant was measured; else the user's masks say it. share: of the patches that are relevant,
+    the mean over images. mass: of attention on them, in each layer in order.
     """
 
     by_removal: bool
@@ -115,7 +115,8 @@ def measure(
 ) -> Measured:
     """Measure a model on images; without `keep` the attention of the images of the probe advises it.
 
-    `mask` has the relevant pixels of images by their names. `progress` is told how many images of how many went through.
+    `mask` has the relevant pixels of images by their names. `progress` is told how many images of how many went
+    through.
 
     Raises:
         InputError: a keep, policy or layer that is none, or a model whose layers cannot be found.
@@ -222,9 +223,7 @@ def _condition(
     mass = []
     for attention_NP in seen.attention.values():
         mass.append(mean_t((attention_NP * relevant_NP).sum(1) / attention_NP.sum(1)))
-    return Condition(
-        by_removal=by_removal, images=len(marked), share=float(relevant_NP.mean()), mass=tuple(mass)
-    )
+    return Condition(by_removal=by_removal, images=len(marked), share=float(relevant_NP.mean()), mass=tuple(mass))
 
 
 def _marked(
@@ -238,7 +237,9 @@ def _marked(
         image = pictures.image(i)
         if given.shape != (image.height, image.width):
             got = f"{given.shape} for {pictures.names[i]} of {(image.height, image.width)}"
-            raise DataError("a mask as large as its image, height and width", got, "mark the pixels of the image itself")
+            raise DataError(
+                "a mask as large as its image, height and width", got, "mark the pixels of the image itself"
+            )
         framed = sight.framed(Image.fromarray((given != 0).astype(np.uint8) * 255), resample=Image.Resampling.NEAREST)
         rows = round(math.sqrt(bound.patches * framed.height / framed.width))
         if rows * (bound.patches // max(rows, 1)) != bound.patches:

@@ -60,7 +60,8 @@ def speed(
         told(len(pixels))
         return lasted
 
-    run(False), run(True)
+    for sparse in (False, True):
+        run(sparse)
     for number in range(rounds):
         for sparse in (False, True) if number % 2 else (True, False):
             seconds[sparse].append(run(sparse))

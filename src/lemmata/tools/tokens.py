@@ -14,10 +14,11 @@ many: a third of the way, unless told otherwise. Positions were added before, so
     attention   the patches with the smallest a
     merge       nothing: the patches with the most similar keys become one (lemmata.tools.merging)
     random      patches drawn at random
-    noise       the patches farthest from their nearest neighbour, by the cosine of tokens: a noisy token is near no other
+    noise       the patches farthest from their nearest neighbour, by the cosine of tokens: a noisy token is near no
+    other
 
-After a merge the later layers add the logarithm of its size to the logits of a merged token, so that it is attended to as
-the patches were that it stands for.
+After a merge the later layers add the logarithm of its size to the logits of a merged token, so that it is attended to
+as the patches were that it stands for.
 
 Source: Theorem 1 and Proposition 2 of arXiv 2302.06015; attention as in arXiv 2202.07800, merge as in arXiv 2210.09461.
 """
@@ -72,13 +73,15 @@ def sparsify(
 ) -> Iterator[Sparse]:
     """Run a vision transformer with a share `keep` of its patch tokens, as long as the context lasts.
 
-    `model` takes images (B, C, H, W). After layer `layer`, counted from 1, K of P patch tokens go on; prefix tokens always
-    do. `seed` is of the policy random, which draws for every image anew. `pixels` are images of the size that will come,
-    to find the layers with; without them it is the size in the model's configuration. With keep = 1 outputs are equal to
-    the bit. Afterwards, also after an exception, the model is exactly as it was: its hooks, weights, buffers and modes.
+    `model` takes images (B, C, H, W). After layer `layer`, counted from 1, K of P patch tokens go on; prefix tokens
+    always do. `seed` is of the policy random, which draws for every image anew. `pixels` are images of the size that
+    will come, to find the layers with; without them it is the size in the model's configuration. With keep = 1 outputs
+    are equal to the bit. Afterwards, also after an exception, the model is exactly as it was: its hooks, weights,
+    buffers and modes.
 
     Raises:
-        InputError: a keep outside (0, 1], no such policy or layer, a model in which tokens are being taken away already,
+        InputError: a keep outside (0, 1], no such policy or layer, a model in which tokens are being taken away
+        already,
             or one whose layers cannot be found.
 
     Source: arXiv 2302.06015.
