@@ -87,16 +87,23 @@ def test_binding_leaves_modes_randomness_and_weights():
     assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
 
 
+def test_a_mask_that_hides_nothing_is_none():
+    for bias in (torch.zeros(17, 17), torch.ones(1, 1, 17, 17) > 0):
+        assert len(bind(Fused(plain=False, bias=bias), PIXELS).layers) == 3
+
+
 @pytest.mark.parametrize(
     ("model", "pixels", "said"),
     [
         (torch.nn.Linear(2, 2), PIXELS, "a model that takes images"),
         (torch.nn.Conv2d(3, 4, 4), PIXELS, "a list of layers, each with self-attention and an MLP"),
         (Fused(rotate=True), PIXELS, "logits that are products of two linear maps"),
+        (Fused(plain=False, bias=torch.randn(2, 17, 17)), PIXELS, "logits that are products of two linear maps"),
+        (Fused(plain=False, bias=torch.eye(17) < 1), PIXELS, "logits that are products of two linear maps"),
         (Fused(), PIXELS[0], "pixels (B, C, H, W)"),
         (Fused(), PIXELS[..., :8], "a model that takes images"),
     ],
-    ids=["linear", "convolution", "normalised queries", "one image", "another size"],
+    ids=["linear", "convolution", "normalised queries", "positions", "masks", "one image", "another size"],
 )
 def test_a_model_that_is_none_is_refused(model, pixels, said):
     with pytest.raises(InputError) as error:

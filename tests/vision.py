@@ -63,12 +63,14 @@ def save_pictures(folder: Path | str, *, count: int = 20, side: int = 16) -> Pat
 class Block(nn.Module):
     """A layer as timm writes it: one map for queries, keys and values, and in plain steps if it is told so."""
 
-    def __init__(self, width: int, heads: int, *, plain: bool, rotate: bool = False):
+    def __init__(self, width: int, heads: int, *, plain: bool, rotate: bool = False, bias: Any = None):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         self.heads, self.plain, self.rotate = heads, plain, rotate
+        # What relative positions add to the logits.
+        self.bias = bias
 
     def forward(self, x):
         B, T, D = x.shape
@@ -78,7 +80,7 @@ class Block(nn.Module):
         if self.plain:
             mixed = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(dim=-1) @ v
         else:
-            mixed = F.scaled_dot_product_attention(q, k, v)
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias)
         x = x + self.proj(mixed.transpose(1, 2).reshape(B, T, D))
         return x + self.mlp(self.norm2(x))
 
@@ -86,12 +88,12 @@ class Block(nn.Module):
 class Fused(nn.Module):
     """A vision transformer like those of timm, without CLS unless `prefix` asks for some."""
 
-    def __init__(self, *, prefix: int = 1, layers: int = 3, width: int = 12, heads: int = 2, plain=True, rotate=False):
+    def __init__(self, *, prefix: int = 1, layers: int = 3, width: int = 12, heads: int = 2, plain=True, **about):
         super().__init__()
         self.patch_embed = nn.Conv2d(3, width, 4, 4)
         self.prefix = nn.Parameter(torch.randn(1, prefix, width))
         self.pos_embed = nn.Parameter(torch.randn(1, 16 + prefix, width))
-        self.blocks = nn.Sequential(*[Block(width, heads, plain=plain, rotate=rotate) for _ in range(layers)])
+        self.blocks = nn.Sequential(*[Block(width, heads, plain=plain, **about) for _ in range(layers)])
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 5)
         self.count = prefix
 

@@ -95,7 +95,7 @@ class Sight:
     def pixels(self, image: Image.Image) -> Tensor:
         """What the model takes, (C, H, W)."""
         values_HWC = np.asarray(self.framed(image), np.float32) * np.float32(self.scale)
-        values_HWC = (values_HWC - np.float32(self.mean)) / np.float32(self.std)
+        values_HWC = (values_HWC - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
         return torch.from_numpy(values_HWC.transpose(2, 0, 1).copy())
 
 

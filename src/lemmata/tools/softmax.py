@@ -65,12 +65,16 @@ class Watched(_AtSoftmax):
         self._see, self._queries = see, queries
 
     def fused(self, func: Callable[..., Tensor], args: tuple[Any, ...], given: dict[str, Any]) -> Tensor:
-        """Multiply queries and keys out, as the function does."""
-        named = dict(zip(("query", "key"), args, strict=False)) | given
-        query_HRd, key_HTd = named["query"][0, :, : self._queries], named["key"][0]
+        """Multiply queries and keys out and add the mask, as the function does."""
+        named = dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)) | given
+        query_HRd, key_HTd, mask = named["query"][0, :, : self._queries], named["key"][0], named.get("attn_mask")
         if query_HRd.shape[0] == key_HTd.shape[0] and named["query"].shape[-2] == named["key"].shape[-2]:
             scale = query_HRd.shape[-1] ** -0.5 if given.get("scale") is None else given["scale"]
-            self._see(query_HRd @ key_HTd.mT * scale)
+            logits_HRT = query_HRd @ key_HTd.mT * scale
+            if mask is not None:
+                mask_HRT = mask.expand(*named["query"].shape[:-1], key_HTd.shape[1])[0, :, : self._queries]
+                logits_HRT = _masked(logits_HRT, mask_HRT)
+            self._see(logits_HRT)
         return func(*args, **given)
 
     def plain(self, func: Callable[..., Tensor], args: tuple[Any, ...], given: dict[str, Any]) -> Tensor:
@@ -95,7 +99,7 @@ class Biased(_AtSoftmax):
         mask = args[MASK] if len(args) > MASK else given.get("attn_mask")
         added = bias_BT[:, None, None, :]
         if mask is not None:
-            added = added.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else added + mask
+            added = _masked(added, mask)
         if len(args) > MASK:
             return func(*args[:MASK], added, *args[MASK + 1 :], **given)
         return func(*args, **(given | {"attn_mask": added}))
@@ -104,6 +108,11 @@ class Biased(_AtSoftmax):
         """To the logits themselves."""
         bias_BT = self._bias()
         return func(args[0] if bias_BT is None else args[0] + bias_BT[:, None, None, :], *args[1:], **given)
+
+
+def _masked(logits: Tensor, mask: Tensor) -> Tensor:
+    """With a mask as scaled_dot_product_attention takes it: numbers to add, or where there is attention at all."""
+    return logits.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else logits + mask
 
 
 def _square(logits: Any) -> bool:
