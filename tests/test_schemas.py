@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 from checkpoints import save, weights
 from jsonschema import Draft202012Validator, ValidationError
+from vision import save_model, save_pictures
 
 SCHEMAS = Path(__file__).parent.parent / "docs" / "schemas"
 QUICK = ["quadratic", "--quick", "--workers", "1"]
 
 ADVICE = ["--base", "base", "--add", "ft1", "--add", "ft2", "--advise"]
 ADVICE += ["--inputs", "inputs.jsonl", "--forward", "net.py:forward"]
+TOKENS = ["tokens", "vit", "--images", "pictures"]
 CALLS = {
     "check": [
         ["check", *QUICK, "--json"],
@@ -39,6 +41,11 @@ CALLS = {
         ["edit", *ADVICE, "--metric", "accuracy", "--json"],
         ["edit", *ADVICE, "--json"],
         ["edit", "--base", "base", "--add", "ft1", "--subtract", "ft2", *ADVICE[6:], "--json"],
+    ],
+    "tokens": [
+        [*TOKENS, "--json"],
+        [*TOKENS, "--policy", "merge", "--keep", "0.5", "--json"],
+        [*TOKENS, "--advise", "--json"],
     ],
     "doctor": [["doctor", "--json"], ["doctor", "--store", "none", "--json"]],
     "bench": [["bench", "--rounds", "1", "--json"], ["bench", "icl", "--compile", "--json"]],
@@ -84,14 +91,21 @@ def models(checked):
     )
 
 
+@pytest.fixture
+def pictures(checked):
+    """A vision transformer and images, in the working folder."""
+    save_model("vit")
+    save_pictures("pictures")
+
+
 @pytest.mark.parametrize("verb", CALLS)
-def test_a_verb_prints_one_object_of_its_schema(checked, bench, models, verb):
+def test_a_verb_prints_one_object_of_its_schema(checked, bench, models, pictures, verb):
     for args in CALLS[verb]:
         schema(verb).validate(checked.run(*args).json)
 
 
 @pytest.mark.parametrize("verb", CALLS)
-def test_a_schema_is_one_and_refuses_what_lacks_a_key(checked, bench, models, verb):
+def test_a_schema_is_one_and_refuses_what_lacks_a_key(checked, bench, models, pictures, verb):
     validator = schema(verb)
     Draft202012Validator.check_schema(validator.schema)
     record = checked.run(*CALLS[verb][0]).json

@@ -93,7 +93,7 @@ def test_no_module_is_loaded_by_one_that_it_loads():
 
 
 # What a dependency is imported as, where that is not its own name.
-IMPORTED_AS = {"scikit-learn": "sklearn", "rouge-score": "rouge_score", "pillow": "PIL"}
+IMPORTED_AS = {"pillow": "PIL", "scikit-learn": "sklearn", "rouge-score": "rouge_score"}
 
 
 @pytest.mark.parametrize("name", MODULES)

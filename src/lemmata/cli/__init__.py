@@ -6,6 +6,7 @@
     reading.py    table, show, report, network: what is read from the store
     examples.py  examples: how many demonstrations a prompt needs (matrices.py reads files, measured.py the store)
     edit.py      edit: task vectors added to a checkpoint, or subtracted (advice.py and edited.py say what came out)
+    tokens.py    tokens: a vision transformer with fewer tokens (sparsity.py says what came out)
     errors.py    how a call ends that cannot succeed
 
 Nothing here imports torch before a verb needs it, so that `--help` is at once.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lemmata.cli import about, checking, edit, examples, reading
+from lemmata.cli import about, checking, edit, examples, reading, tokens
 from lemmata.cli.errors import explain
 from lemmata.cli.group import verbs
 from lemmata.cli.output import say
@@ -32,6 +33,7 @@ for _verb in (
     reading.network,
     examples.examples,
     edit.edit,
+    tokens.tokens,
     about.cite,
     about.doctor,
     about.bench,

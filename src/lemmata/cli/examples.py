@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from click.core import ParameterSource
 
 from lemmata.cli import options
 from lemmata.cli.matrices import read_matrices
-from lemmata.cli.options import Asked, Whole
+from lemmata.cli.options import Asked, Number, Whole
 from lemmata.cli.output import print_json
 from lemmata.lab.errors import InputError
 
@@ -20,23 +19,6 @@ __all__ = ["examples"]
 
 # What given matrices have of their own, as options.
 PRESCRIBED = ("tau", "rho", "steps", "patterns", "split")
-
-
-class Number(click.ParamType):
-    """A finite number."""
-
-    name = "X"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number, or an `InputError` that names the option."""
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            option = param.opts[0] if param else "the option"
-            raise InputError(f"a number for {option}", str(value), f"for example {option} 0.5")
-        return number
 
 
 def _constant(name: str, default: Any, kind: click.ParamType, help: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Asked",
+    "Number",
     "Whole",
     "as_json",
     "asked",
@@ -54,6 +56,23 @@ class Whole(click.ParamType):
         if number is None or number < self.low:
             expected = f"a whole number of at least {self.low} for {option}"
             raise InputError(expected, str(value), f"for example {option} {max(10, self.low)}")
+        return number
+
+
+class Number(click.ParamType):
+    """A finite number."""
+
+    name = "X"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number, or an `InputError` that names the option."""
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            option = param.opts[0] if param else "the option"
+            raise InputError(f"a number for {option}", str(value), f"for example {option} 0.5")
         return number
 
 

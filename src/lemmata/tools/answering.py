@@ -13,7 +13,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,8 @@ from torch import Tensor
 
 from lemmata.lab.errors import DataError, InputError
 from lemmata.lab.needs import missing
-from lemmata.tools.checkpoint import CONFIG, Checkpoint, listed
+from lemmata.tools.checkpoint import CONFIG, Checkpoint
+from lemmata.tools.pretrained import loaded
 from lemmata.tools.vectors import Vector
 
 __all__ = [
@@ -216,7 +216,7 @@ def hugging_face(base: Checkpoint) -> tuple[Answer, Labels]:
     tokenizer.truncation_side = "left" if causal else tokenizer.truncation_side
 
     def answer(weights: Weights, inputs: Inputs) -> np.ndarray:
-        model = _loaded(kind, config, weights, base.path)
+        model = loaded(kind, config, weights, base.path, fix=OWN)
         parts = [_logits(model, tokenizer, inputs[at : at + BATCH], causal) for at in range(0, len(inputs), BATCH)]
         return np.concatenate(parts)
 
@@ -239,28 +239,6 @@ def _next_token(tokenizer: Any, one: Mapping[str, Any]) -> Any:
     if (at := different[0] if different else len(before)) >= len(whole):
         raise DataError("labels that have a token", json.dumps(one)[:60], "write the text that should come next")
     return whole[at]
-
-
-def _loaded(kind: Any, config: Any, weights: Weights, path: Path) -> Any:
-    """The model with these weights. What it lacks would be drawn at random, so that it is refused."""
-    from transformers.utils import logging
-
-    quiet = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model, found = kind.from_pretrained(
-                None, config=config, state_dict=dict(weights), dtype=torch.float32, output_loading_info=True
-            )
-    except RuntimeError as error:
-        got = f"{path}: {' '.join(str(error).split())[:200]}"
-        raise DataError("weights that fit the model in config.json", got, OWN) from error
-    finally:
-        logging.set_verbosity(quiet)
-    if lacking := sorted(found["missing_keys"]):
-        raise DataError(f"all weights of {kind.__name__} in {path}", f"no {listed(lacking)}", OWN)
-    return model.eval()
 
 
 def _logits(model: Any, tokenizer: Any, inputs: Inputs, causal: bool) -> np.ndarray:

@@ -1,0 +1,146 @@
+"""What `lemmata tokens` prints of what it measured."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lemmata.lab.stats import Estimate
+    from lemmata.tools.sparsity import Condition, Measured
+
+__all__ = ["lines", "record"]
+
+WENT = {
+    "attention": "those with the least attention",
+    "merge": "by merging those with the most similar keys",
+    "random": "drawn at random",
+    "noise": "those farthest from their nearest neighbour",
+}
+
+
+def record(found: Measured, model: Path, images: Path) -> dict[str, Any]:
+    """What `--json` prints; its schema is in docs/schemas."""
+    from lemmata.tools.relevance import holds
+
+    condition, advised = found.condition, found.advised
+    return {
+        "model": {
+            "path": str(model),
+            "layers": found.layers,
+            "heads": found.heads,
+            "patches": found.patches,
+            "prefix": found.prefix,
+        },
+        "images": {"path": str(images), "classes": found.classes, "probe": found.fit, "held_out": found.held},
+        "policy": found.policy,
+        "seed": found.seed,
+        "layer": found.layer,
+        "keep": found.keep,
+        "kept": found.left,
+        "speed": {
+            "ratio": _estimate(found.speed.ratio),
+            "before": found.speed.before,
+            "after": found.speed.after,
+            "rounds": found.speed.ratio.n,
+            "batch": found.speed.batch,
+            "threads": found.speed.threads,
+        },
+        "accuracy": {"before": found.before, "after": found.after, "drop": _estimate(found.drop)},
+        "condition": {
+            "relevance": "removal" if condition.by_removal else "mask",
+            "images": condition.images,
+            "share": condition.share,
+            "holds": holds(condition.mass[found.layer - 1]),
+            "layers": [
+                {"layer": number, "mass": _estimate(mass), "holds": holds(mass)}
+                for number, mass in enumerate(condition.mass, 1)
+            ],
+        },
+        "advice": None
+        if advised is None
+        else {
+            "keep": advised.keep,
+            "mass": advised.mass,
+            "images": advised.images,
+            "curve": [{"share": share, "mass": mass} for share, mass in advised.curve],
+        },
+    }
+
+
+def lines(found: Measured, model: Path, images: Path) -> list[str]:
+    """The same for reading."""
+    from lemmata.show.words import count, shown
+
+    speed, (ratio, of_ratio), (drop, of_drop) = found.speed, shown(found.speed.ratio), shown(found.drop)
+    prefix = f"{count(found.prefix, 'prefix token')} that always stay" if found.prefix else "no prefix token"
+    rows = [
+        ("model", f"{model}: {count(found.layers, 'layer')}, {count(found.patches, 'patch token')}, {prefix}"),
+        (
+            "images",
+            f"{images}: {found.fit} to fit the probe, {found.held} held out, "
+            f"{count(found.classes, 'class', 'classes')}",
+        ),
+    ]
+    if found.advised is not None:
+        curve = ", ".join(f"{mass:.2f} in {share:.0%}" for share, mass in found.advised.curve if share < 1)
+        rows += [
+            (
+                "advice",
+                f"keep {found.keep:g}: the smallest share of patch tokens that carries {found.advised.mass:.0%} of the "
+                f"attention of layer {found.layer}, over {count(found.advised.images, 'image')} of the probe",
+            ),
+            ("attention", f"{curve} of the patch tokens"),
+        ]
+    gone = found.patches - found.left
+    what = f"{gone} of {found.patches} patch tokens after layer {found.layer}, {WENT[found.policy]}"
+    rows += [
+        ("gone", what if gone else f"none of {found.patches} patch tokens"),
+        (
+            "speed",
+            f"{ratio} {of_ratio} times the images a second: {speed.after:.3g}, not {speed.before:.3g} ({speed.ratio.n} "
+            f"rounds of {count(speed.batch, 'image')} by turns, {count(speed.threads, 'thread')})",
+        ),
+        (
+            "accuracy",
+            f"{found.after:.3f} of a linear probe on held-out images, and {found.before:.3f} with all tokens: a drop "
+            f"of {drop} {of_drop}",
+        ),
+        *_condition(found.condition, found.layer),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:{width}}  {text}" for name, text in rows]
+
+
+def _condition(condition: Condition, layer: int) -> list[tuple[str, str]]:
+    """What is relevant, whether attention goes there, and in which layers it does not."""
+    from lemmata.show.words import count, shown
+    from lemmata.tools.relevance import holds
+
+    mass, of_mass = shown(condition.mass[layer - 1])
+    how = "those that move the probe most, more than half in all" if condition.by_removal else "as the masks say"
+    verdict = {
+        True: "holds: relevant tokens carry most of the attention",
+        False: "does not hold: relevant tokens carry less than half of the attention",
+        None: "not told by these images: a half is inside the interval",
+    }
+    failing = [str(number) for number, each in enumerate(condition.mass, 1) if holds(each) is False]
+    where = f"in {'layer' if len(failing) == 1 else 'layers'} {', '.join(failing)}" if failing else "in no layer"
+    return [
+        (
+            "relevant",
+            f"{condition.share:.0%} of the patch tokens ({how}; {count(condition.images, 'image')}) get {mass} "
+            f"{of_mass} of the attention in layer {layer}",
+        ),
+        ("condition", f"{verdict[holds(condition.mass[layer - 1])]}; it fails {where} of {len(condition.mass)}"),
+    ]
+
+
+def _estimate(estimate: Estimate) -> dict[str, float | None]:
+    """A number and its interval; an open end is null."""
+    return {
+        "value": estimate.value,
+        "lo": estimate.lo if math.isfinite(estimate.lo) else None,
+        "hi": estimate.hi if math.isfinite(estimate.hi) else None,
+    }
