@@ -489,7 +489,8 @@ def test_dinov2_on_cifar10(local):
         with sparsified(bound, keep=0.7, policy=policy) as sparse:
             after = observe(bound, batches(pictures, sight, held), sparse=sparse).feature_ND
         found[policy] = drop(before, probe.hits(after, label_N))
-        print(policy, found[policy])
-        assert found[policy].value < 0.15
+    # Attention loses less than dropping what is unlike all else, which throws away the small thing in the picture.
+    assert found["attention"].value < found["noise"].value, found
+    assert found["attention"].hi < 0.15, found
     with pytest.raises(InputError, match="a model that takes images"):
         bind(model, torch.zeros(1, 3, 8, 8))

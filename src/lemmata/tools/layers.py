@@ -5,14 +5,14 @@
     Q, K     queries and keys, outputs of two linear maps or of parts   (B, T, H d)
     P        patch tokens; the T - P before them are the prefix         number
 
-Random images go through the model once or twice, under hooks that see shapes and values:
+Random images go through the model twice, under hooks that see shapes and values:
 
     layers   the members of the longest list of modules that run once each, in order, map (B, T, D) to (B, T, D), take
              one softmax over all tokens and hold an MLP
     Q, K     the outputs of linear maps in a layer whose products are the logits of its softmax; that also tells the
              heads and the scale
     prefix   the first tokens, which are the same for every image (CLS, registers)
-    final    the layer norm that follows the last layer, where there is one
+    final    the last module behind the layers that changes each token by itself (a norm), or the last layer
 
 Nothing of the model is changed.
 """
@@ -227,8 +227,10 @@ def _matched(model: nn.Module, members: list[nn.Module], pixels: Tensor) -> Boun
         if inside:
             found.append(_products(inside[0], outputs, logits_HRT))
 
-    def follow(module: nn.Module, args: tuple[Any, ...]) -> None:
-        if leaving and not after and args and args[0] is leaving[0]:
+    def follow(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        # From token to token, each by itself: a norm, and what does nothing in evaluation.
+        if leaving and args and args[0] is leaving[-1] and _shape(output) == leaving[-1].shape:
+            leaving.append(tokens_of(output))
             after.append(module)
 
     with ExitStack() as hooks:
@@ -238,8 +240,8 @@ def _matched(model: nn.Module, members: list[nn.Module], pixels: Tensor) -> Boun
         for module in model.modules():
             if isinstance(module, nn.Linear):
                 hooks.callback(module.register_forward_hook(multiply).remove)
-            if isinstance(module, nn.LayerNorm) or "norm" in type(module).__name__.lower():
-                hooks.callback(module.register_forward_pre_hook(follow).remove)
+            if not list(module.children()) and all(weight.ndim <= 1 for weight in module.parameters()):
+                hooks.callback(module.register_forward_hook(follow).remove)
         with Watched(see, queries=QUERIES):
             _run(model, pixels)
     # The same for two images of noise: these tokens do not come from the image.
@@ -251,7 +253,7 @@ def _matched(model: nn.Module, members: list[nn.Module], pixels: Tensor) -> Boun
         raise InputError(
             "prefix tokens, then patch tokens", got, "use a model with CLS and registers before the patches"
         )
-    final = after[0] if after else members[-1]
+    final = after[-1] if after else members[-1]
     return Bound(model, tuple(found), prefix, tokens - prefix, width, final)
 
 

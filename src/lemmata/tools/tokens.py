@@ -80,9 +80,8 @@ def sparsify(
     buffers and modes.
 
     Raises:
-        InputError: a keep outside (0, 1], no such policy or layer, a model in which tokens are being taken away
-        already,
-            or one whose layers cannot be found.
+        InputError: a keep outside (0, 1], no such policy or layer, a model from which tokens are being taken away
+            already, or one whose layers cannot be found.
 
     Source: arXiv 2302.06015.
 
