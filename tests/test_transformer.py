@@ -161,6 +161,23 @@ class Layouts(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+class Invariance(TorchDispatchMode):
+    """Products that this CPU rounds otherwise when an eighth of them, the first, is multiplied alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.broken: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        whole = func(*args, **(kwargs or {}))
+        tensors = [t for t in args if isinstance(t, Tensor)]
+        if "bmm" in str(func) and all(len(t) % 8 == 0 for t in tensors):
+            alone = func(*(t[: len(t) // 8] if isinstance(t, Tensor) else t for t in args), **(kwargs or {}))
+            if not torch.equal(alone, whole[: len(alone)]):
+                self.broken.append(f"{func} of {' and '.join(str(tuple(t.shape)) for t in tensors)}")
+        return whole
+
+
 COMPANY = [(16, 2, 8, 14), (20, 5, 12, 6), (64, 2, 1, 31), (15, 1, 5, 9), (32, 2, 17, 21)]
 
 
@@ -175,7 +192,12 @@ def test_members_are_the_same_to_the_bit_in_any_company(D: int, H: int, B: int, 
             found[E] = gradients_of(first, x_EBLD[:E].float(), present_EBL[:E])
         layouts[E] = recorded.seen
     for E in (1, 2, 3):
-        for name, t in found[E].items():
-            assert torch.equal(t, found[8][name][:E]), (E, name)
         # On some CPUs only does a product's rounding depend on this.
         assert layouts[E] == layouts[8]
+    with Invariance() as machine:
+        gradients_of(params, x_EBLD.float(), present_EBL)
+    if machine.broken:
+        pytest.skip(f"this CPU rounds by how many are multiplied: {machine.broken[0]}")
+    for E in (1, 2, 3):
+        for name, t in found[E].items():
+            assert torch.equal(t, found[8][name][:E]), (E, name)
