@@ -289,9 +289,9 @@ def store(tmp_path_factory):
     return tmp_path_factory.mktemp("spurious") / "store"
 
 
-def checked(store, **changes):
+def checked(store, name="vision.spurious", **changes):
     with briefly():
-        return registry.claim("vision.spurious").check("quick", changes=changes, store=store, workers=1)
+        return registry.claim(name).check("quick", changes=changes, store=store, workers=1)
 
 
 def test_the_claim_is_judged_and_drawn(store):
@@ -363,5 +363,6 @@ def test_verdicts_are_open_where_the_task_was_not_learned():
 
 
 @pytest.mark.skipif(bool(missing(["data:cifar10"])), reason="needs LEMMATA_DATA with cifar10 below it")
-def test_the_claim_on_photographs_is_judged():
+def test_the_claim_on_photographs_is_judged_and_drawn(store):
     assert pictures("cifar10").patch_NPC.shape == (12000, 36, 48)
+    assert_judged_and_drawn(checked(store, "vision.spurious-cifar"))
