@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from lemmata.lab.claim import Prediction, provided
 from lemmata.lab.estimate import student
-from lemmata.lab.frames import by_seed, grid_by_seed, pick
+from lemmata.lab.frames import by_seed, failing, grid_by_seed, pick
 from lemmata.lab.stats import Estimate
 
 __all__ = [
@@ -72,10 +72,8 @@ def of_fine_tuned(*predictions: Prediction) -> tuple[Prediction, ...]:
 
 
 def _unlearned(frame: pd.DataFrame) -> tuple[str, ...]:
-    accuracy = pick(frame, "fine_tuned", {"part": "test"})["value"]
-    failed = int((~(accuracy >= LEARNED)).sum())
-    words = f"{failed} of {len(accuracy)} fine-tunings have an accuracy below {LEARNED} on their own task"
-    return (words,) if failed else ()
+    words = f"fine-tunings have an accuracy below {LEARNED} on their own task"
+    return failing(pick(frame, "fine_tuned", {"part": "test"}), words, at_least=LEARNED)
 
 
 def over_seeds(values_S: Array, step: float) -> Estimate:

@@ -14,7 +14,7 @@ import pandas as pd
 from lemmata.editing.network import OneLayer
 from lemmata.editing.probes import AddCurve, FineTuned, Similarity
 from lemmata.lab.claim import Prediction, provided
-from lemmata.lab.frames import pick
+from lemmata.lab.frames import failing, pick
 from lemmata.lab.grid import ByProfile, Experiment, product
 from lemmata.lab.trainee import Value
 
@@ -76,10 +76,12 @@ def of_trained(*predictions: Prediction, tau: float = 0.0) -> tuple[Prediction, 
 
 def _unlearned(frame: pd.DataFrame, *, tau: float) -> tuple[str, ...]:
     """With noise no loss is 0, and accuracy says what was learned."""
-    metric, words = ("accuracy", f"an accuracy below {RIGHT}") if tau else ("hinge", f"a loss above {FAILED}")
-    value = pick(frame, f"fine_tuned_{metric}", {"tau": tau})["value"]
-    failed = int((~(value >= RIGHT if tau else value <= FAILED)).sum())
-    return (f"{failed} of {len(value)} fine-tunings have {words} on their own task",) if failed else ()
+    words = "fine-tunings have {} on their own task"
+    if tau:
+        accuracy = pick(frame, "fine_tuned_accuracy", {"tau": tau})
+        return failing(accuracy, words.format(f"an accuracy below {RIGHT}"), at_least=RIGHT)
+    loss = pick(frame, "fine_tuned_hinge", {"tau": tau})
+    return failing(loss, words.format(f"a loss above {FAILED}"), at_most=FAILED)
 
 
 FALLING = tuple(-0.25 * i for i in range(12, 0, -1))

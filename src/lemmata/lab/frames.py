@@ -10,7 +10,7 @@ import pandas as pd
 
 from lemmata.lab.errors import DataError
 
-__all__ = ["by_seed", "extreme_by_seed", "grid_by_seed", "pick"]
+__all__ = ["by_seed", "extreme_by_seed", "failing", "grid_by_seed", "pick"]
 
 Where = Mapping[str, object]
 
@@ -56,6 +56,19 @@ def extreme_by_seed(rows: pd.DataFrame, which: Literal["max", "min"]) -> np.ndar
     [0.3, nan]
     """
     return rows.groupby("seed", sort=True)["value"].agg(lambda v: getattr(v, which)(skipna=False)).to_numpy()
+
+
+def failing(rows: pd.DataFrame, words: str, *, at_least: float = -np.inf, at_most: float = np.inf) -> tuple[str, ...]:
+    """How many of the rows have a value out of bounds, or none, in words; nothing where all are well.
+
+    What a premise says of a `lemmata.lab.claim.provided` prediction.
+
+    >>> rows = pd.DataFrame({"value": [0.9, 0.4, float("nan")]})
+    >>> failing(rows, "networks have not learned their task", at_least=0.75)
+    ('2 of 3 networks have not learned their task',)
+    """
+    failed = int((~rows["value"].between(at_least, at_most)).sum())
+    return (f"{failed} of {len(rows)} {words}",) if failed else ()
 
 
 def grid_by_seed(

@@ -12,7 +12,7 @@ from functools import partial
 import pandas as pd
 
 from lemmata.lab.claim import Prediction, provided
-from lemmata.lab.frames import pick
+from lemmata.lab.frames import failing, pick
 from lemmata.lab.grid import ByProfile, Experiment, product
 from lemmata.lab.trainee import Value
 from lemmata.vision.data import POLICIES
@@ -209,8 +209,5 @@ def of_learned(*predictions: Prediction, bound: float = SUCCESS) -> tuple[Predic
 
 
 def _unlearned(frame: pd.DataFrame, *, bound: float) -> tuple[str, ...]:
-    loss = pick(frame, "train_hinge")["value"]
-    failed = int((~(loss <= bound)).sum())
-    return (
-        (f"{failed} of {len(loss)} networks have a loss above {bound:g} on their training samples",) if failed else ()
-    )
+    words = f"networks have a loss above {bound:g} on their training samples"
+    return failing(pick(frame, "train_hinge"), words, at_most=bound)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from lemmata.lab.claim import Claim, Frames, Prediction, provided
 from lemmata.lab.figure import Figure, Panel, Reference, curves, drawable, threshold
-from lemmata.lab.frames import by_seed, extreme_by_seed, grid_by_seed, pick
+from lemmata.lab.frames import by_seed, extreme_by_seed, failing, grid_by_seed, pick
 from lemmata.lab.rule import above, at_least, at_most, within
 from lemmata.lab.stats import Estimate, exponent, mean_t
 from lemmata.vision.experiments import ATTENTION, RATIOS
@@ -63,9 +63,8 @@ def least_loss(frame: pd.DataFrame, *, ratio: float) -> Estimate:
 
 def unclosed(frame: pd.DataFrame) -> tuple[str, ...]:
     """Why nothing can be said of what confusion costs: the loss does not close without it."""
-    loss = pick(ended(frame, "hinge_then"), "hinge_then", {"ratio": 0.0})["value"]
-    failed = int((~(loss <= EPS)).sum())
-    return (f"{failed} of {len(loss)} networks have a loss above {EPS} without confusion tokens",) if failed else ()
+    loss = pick(ended(frame, "hinge_then"), "hinge_then", {"ratio": 0.0})
+    return failing(loss, f"networks have a loss above {EPS} without confusion tokens", at_most=EPS)
 
 
 def figure(frames: Frames) -> Figure:

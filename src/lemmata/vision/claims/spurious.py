@@ -11,7 +11,7 @@ import pandas as pd
 from lemmata.lab.claim import Claim, Frames, Prediction, provided
 from lemmata.lab.errors import DataError
 from lemmata.lab.figure import Figure, Panel, curves, drawable
-from lemmata.lab.frames import by_seed, grid_by_seed, pick
+from lemmata.lab.frames import by_seed, failing, grid_by_seed, pick
 from lemmata.lab.grid import Experiment
 from lemmata.lab.rule import above, at_least
 from lemmata.lab.stats import Estimate, mean_t, paired_t
@@ -64,10 +64,8 @@ def drawn_to_image(frame: pd.DataFrame, *, widest: int) -> Estimate:
 
 def unlearned(frame: pd.DataFrame, *, starts: Sequence[str]) -> tuple[str, ...]:
     """Why nothing can be said of borders: networks that do not know the task with a border of its label's kind."""
-    value = pick(frame, "agreeing", {"pretraining": list(starts)})["value"]
-    failed = int((~(value >= LEARNED)).sum())
-    words = f"{failed} of {len(value)} networks have an accuracy below {LEARNED} with borders that agree"
-    return (words,) if failed else ()
+    words = f"networks have an accuracy below {LEARNED} with borders that agree"
+    return failing(pick(frame, "agreeing", {"pretraining": list(starts)}), words, at_least=LEARNED)
 
 
 def figure(frames: Frames, of: Experiment) -> Figure:
