@@ -37,14 +37,19 @@ def rates(frame: pd.DataFrame) -> Estimate:
 
 
 def faster(frame: pd.DataFrame) -> Estimate:
-    """The least that uniform attention needs over the most that trained attention needs, where that is least."""
+    """The least that uniform attention needs over the most that trained attention needs, where that is least.
+
+    No number where neither arrives.
+    """
     of = {
         attention: passages(frame, "alpha_s", {"attention": attention, "lr": RATE})
         for attention in ("trained", "uniform")
     }
     if len(of["trained"][0]) != len(of["uniform"][0]):
         raise DataError("both kinds of attention at every alpha_*", "one", "leave attention to the claim's own sweep")
-    return mean_t((of["uniform"][1] / of["trained"][2]).min(1))
+    (_, lo_SP, uniform_hi_SP), (_, _, hi_SP) = of["uniform"], of["trained"]
+    arrived_SP = np.isfinite(hi_SP) | np.isfinite(uniform_hi_SP)
+    return mean_t(np.where(arrived_SP, lo_SP / hi_SP, np.nan).min(1))
 
 
 def figure(frames: Frames) -> Figure:

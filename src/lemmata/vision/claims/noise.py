@@ -87,7 +87,7 @@ def figure(frames: Frames) -> Figure:
     )
 
 
-# A prediction about losses with 40 training samples.
+# A prediction about losses on samples that are kept token by token.
 prediction = partial(Prediction, kind="comparison", source="Theorem 1 in full", of=NOISE)
 
 CLAIM = Claim(

@@ -58,9 +58,9 @@ prediction = partial(Prediction, kind="comparison", source="figure (iv)", of=THI
 CLAIM = Claim(
     id="vision.sparsify",
     title="Which tokens can go",
-    statement="Removing label-irrelevant or noisy tokens raises alpha_* or lowers tau, and with that the loss; "
-    "removing any does not. Asked with 15 relevant and 3 confusion tokens of 50, half of all noisy, and W_Q and W_K "
-    "learning 20 times as fast.",
+    statement="Removing label-irrelevant or noisy tokens raises alpha_* or lowers tau, and with that lowers "
+    "the loss; removing any does not. Asked with 15 relevant and 3 confusion tokens of 50, half of all noisy, and W_Q "
+    "and W_K learning 20 times as fast.",
     source="remarks on Theorem 1, figure (iv)",
     cites=("li2023vision",),
     predictions=of_learned(

@@ -91,7 +91,8 @@ def figure(frames: Frames, of: Experiment) -> Figure:
             attention,
         ),
         caption="Accuracy on test images against the share alpha_* of tokens that are the image's: the others are a "
-        "border of b crops of other images, whose kind was the label's in nine of ten training images. Right: the "
+        f"border of b crops of other images, whose kind was the label's in {of.base.rho:.0%} of the training images. "
+        "Right: the "
         "answer's attention on the image in the last layer, on images with a border of the other kind.",
     )
 
