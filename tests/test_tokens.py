@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from vision import Fused, tiny
+from vision import Fused, slow_round, tiny
 
 from lemmata.lab.errors import InputError
 from lemmata.tools.layers import bind
@@ -240,18 +240,6 @@ def test_a_second_round_weighs_by_size():
     assert merged.flatten().tolist() == [1.0, 5.0, 50.0, 60.0] and size.tolist() == [[2.0, 2.0, 1.0, 1.0]]
     merged, size = merge(x, key, 1)
     assert merged.item() == pytest.approx(122 / 6) and size.item() == 6.0
-
-
-def slow_round(x, key, size, count):
-    """A round on lists, one image."""
-    a, b = list(range(0, len(x), 2)), list(range(1, len(x), 2))
-    cosine = torch.nn.functional.cosine_similarity(key[:, None], key[None], dim=-1)
-    best = {i: max(b, key=lambda j: float(cosine[i, j])) for i in a}
-    gone = sorted(a, key=lambda i: -float(cosine[i, best[i]]))[:count]
-    groups = {j: [j, *(i for i in gone if best[i] == j)] for j in range(len(x)) if j not in gone}
-    total = torch.stack([size[group].sum() for group in groups.values()])
-    means = [torch.stack([(v[g] * size[g, None]).sum(0) for g in groups.values()]) / total[:, None] for v in (x, key)]
-    return *means, total
 
 
 @pytest.mark.parametrize("keep", [1, 4, 9, 14, 17])

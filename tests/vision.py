@@ -60,6 +60,18 @@ def save_pictures(folder: Path | str, *, count: int = 20, side: int = 16) -> Pat
     return Path(folder)
 
 
+def slow_round(x, key, size, count):
+    """A round on lists, one image."""
+    a, b = list(range(0, len(x), 2)), list(range(1, len(x), 2))
+    cosine = torch.nn.functional.cosine_similarity(key[:, None], key[None], dim=-1)
+    best = {i: max(b, key=lambda j: float(cosine[i, j])) for i in a}
+    gone = sorted(a, key=lambda i: -float(cosine[i, best[i]]))[:count]
+    groups = {j: [j, *(i for i in gone if best[i] == j)] for j in range(len(x)) if j not in gone}
+    total = torch.stack([size[group].sum() for group in groups.values()])
+    means = [torch.stack([(v[g] * size[g, None]).sum(0) for g in groups.values()]) / total[:, None] for v in (x, key)]
+    return *means, total
+
+
 class Block(nn.Module):
     """A layer as timm writes it: one map for queries, keys and values, and in plain steps if it is told so."""
 

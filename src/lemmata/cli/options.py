@@ -38,9 +38,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Whole(click.ParamType):
-    """A whole number of at least `low`."""
+    """A whole number of at least `low`, in 64 bits."""
 
     name = "N"
+    most = 2**63 - 1
 
     def __init__(self, low: int) -> None:
         """Where the numbers begin."""
@@ -53,8 +54,9 @@ class Whole(click.ParamType):
             number = int(value)
         except ValueError:
             number = None
-        if number is None or number < self.low:
-            expected = f"a whole number of at least {self.low} for {option}"
+        if number is None or not self.low <= number <= self.most:
+            most = f" and at most {self.most}" if number is not None and number > self.most else ""
+            expected = f"a whole number of at least {self.low}{most} for {option}"
             raise InputError(expected, str(value), f"for example {option} {max(10, self.low)}")
         return number
 

@@ -52,10 +52,10 @@ def record(found: Measured, model: Path, images: Path) -> dict[str, Any]:
             "relevance": "removal" if condition.by_removal else "mask",
             "images": condition.images,
             "share": condition.share,
-            "holds": holds(condition.mass[found.layer - 1]),
+            "holds": holds(condition.mass[found.layer - 1], condition.excess[found.layer - 1]),
             "layers": [
-                {"layer": number, "mass": _estimate(mass), "holds": holds(mass)}
-                for number, mass in enumerate(condition.mass, 1)
+                {"layer": number, "mass": _estimate(mass), "excess": _estimate(excess), "holds": holds(mass, excess)}
+                for number, (mass, excess) in enumerate(zip(condition.mass, condition.excess, strict=True), 1)
             ],
         },
         "advice": None
@@ -64,6 +64,7 @@ def record(found: Measured, model: Path, images: Path) -> dict[str, Any]:
             "keep": advised.keep,
             "mass": advised.mass,
             "images": advised.images,
+            "carried": _estimate(advised.carried),
             "curve": [{"share": share, "mass": mass} for share, mass in advised.curve],
         },
     }
@@ -85,12 +86,16 @@ def lines(found: Measured, model: Path, images: Path) -> list[str]:
     ]
     if found.advised is not None:
         curve = ", ".join(f"{mass:.2f} in {share:.0%}" for share, mass in found.advised.curve if share < 1)
+        carried, of_carried = shown(found.advised.carried)
+        other = "" if found.policy == "attention" else f"; the policy {found.policy} does not keep those, but as many"
+        slow = "" if found.speed.ratio.lo > 1 else "; it makes the model no faster here"
         rows += [
             (
                 "advice",
                 f"keep {found.keep:g}: the smallest share of patch tokens that carries {found.advised.mass:.0%} of the "
-                f"attention of layer {found.layer}, over {count(found.advised.images, 'image')} of the probe",
+                f"attention of layer {found.layer}, over {count(found.advised.images, 'image')} of the probe{other}",
             ),
+            ("held out", f"there it carries {carried} {of_carried} of the attention{slow}"),
             ("attention", f"{curve} of the patch tokens"),
         ]
     gone = found.patches - found.left
@@ -105,35 +110,38 @@ def lines(found: Measured, model: Path, images: Path) -> list[str]:
         (
             "accuracy",
             f"{found.after:.3f} of a linear probe on held-out images, and {found.before:.3f} with all tokens: a drop "
-            f"of {drop} {of_drop}",
+            + (f"of {drop} {of_drop}, for this one probe" if gone else "of exactly 0"),
         ),
         *_condition(found.condition, found.layer),
     ]
+    of = {"speed": found.speed.ratio, "accuracy": found.drop, "attention on relevant": found.condition.mass[0]}
+    rows += [(f"note on {name}", "; ".join(e.objections)) for name, e in of.items() if e.objections]
     width = max(len(name) for name, _ in rows)
     return [f"{name:{width}}  {text}" for name, text in rows]
 
 
 def _condition(condition: Condition, layer: int) -> list[tuple[str, str]]:
-    """What is relevant, whether attention goes there, and in which layers it does not."""
+    """What is relevant, and whether attention goes there."""
     from lemmata.show.words import count, shown
     from lemmata.tools.relevance import holds
 
-    mass, of_mass = shown(condition.mass[layer - 1])
+    mass, excess = condition.mass[layer - 1], condition.excess[layer - 1]
     how = "those that move the probe most, more than half in all" if condition.by_removal else "as the masks say"
+    (number, interval), (beyond, of_beyond) = shown(mass), shown(excess)
     verdict = {
-        True: "holds: relevant tokens carry most of the attention",
-        False: "does not hold: relevant tokens carry less than half of the attention",
-        None: "not told by these images: a half is inside the interval",
+        True: "holds: relevant tokens carry most of the attention, and more than their share",
+        False: "does not hold: relevant tokens carry less than half of the attention"
+        if excess.hi >= 0
+        else "does not hold: relevant tokens carry less of the attention than their share",
+        None: "not told by these images: a half, or their share, is inside an interval",
     }
-    failing = [str(number) for number, each in enumerate(condition.mass, 1) if holds(each) is False]
-    where = f"in {'layer' if len(failing) == 1 else 'layers'} {', '.join(failing)}" if failing else "in no layer"
     return [
         (
             "relevant",
-            f"{condition.share:.0%} of the patch tokens ({how}; {count(condition.images, 'image')}) get {mass} "
-            f"{of_mass} of the attention in layer {layer}",
+            f"{condition.share:.0%} of the patch tokens ({how}; {count(condition.images, 'image')}) get {number} "
+            f"{interval} of the attention in layer {layer}, {beyond} {of_beyond} beyond their share",
         ),
-        ("condition", f"{verdict[holds(condition.mass[layer - 1])]}; it fails {where} of {len(condition.mass)}"),
+        ("condition", verdict[holds(mass, excess)]),
     ]
 
 

@@ -74,8 +74,9 @@ def tokens(
 
     It prints how many more images a second that is, with both measured by turns; how much
     accuracy a linear probe loses on held-out images; and whether relevant tokens carry most
-    of the attention, which the theorem of arXiv 2302.06015 wants. A token is relevant if the
-    probe's output moves when it is removed, or where a mask says so.
+    of the attention, as arXiv 2302.06015 proves of a trained network of one layer; of a deep
+    one nothing follows from it. A token is relevant if the probe's output moves when it is
+    removed, or where a mask says so.
 
     With --advise the share to keep is the smallest that carries 95 % of the attention.
 
@@ -100,7 +101,7 @@ def tokens(
     sight = sight_of(start)
     network = vision_model(start, weights_of(start, [], []))
     try:
-        with Meter("images") as meter:
+        with Meter("image passes") as meter:
             found = measure(
                 network,
                 pictures,

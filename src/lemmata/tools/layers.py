@@ -5,7 +5,7 @@
     Q, K     queries and keys, outputs of two linear maps or of parts   (B, T, H d)
     P        patch tokens; the T - P before them are the prefix         number
 
-Random images go through the model twice, under hooks that see shapes and values:
+Random images go through the model a few times, under hooks that see shapes and values:
 
     layers   the members of the longest list of modules that run once each, in order, map (B, T, D) to (B, T, D), take
              one softmax over all tokens and hold an MLP
@@ -33,8 +33,9 @@ from lemmata.tools.softmax import Watched
 
 __all__ = ["Bound", "Layer", "Projection", "attention", "bind", "replaced", "tokens_of"]
 
-# Queries of which the logits are compared, and how far they may differ, relative to their norm.
-QUERIES, CLOSE = 8, 1e-3
+# Queries of which the logits are compared, and how far they may differ, relative to their norm. In half precision it is
+# this many units of rounding; other maps' products are off by about the norm itself.
+QUERIES, CLOSE, UNITS = 8, 1e-3, 8
 # Linear maps that a layer holds beside its queries and keys: values, output, and two of the MLP; two where one map
 # makes queries, keys and values.
 FEWEST_LINEAR = 4
@@ -86,20 +87,26 @@ class Bound:
 def bind(model: nn.Module, pixels: Tensor) -> Bound:
     """Find the layers of a vision transformer with images of the shape of `pixels`, (B, C, H, W).
 
-    The model is run twice, without gradients and as for evaluation; nothing of it is changed.
+    The model is run a few times, without gradients and as for evaluation; nothing of it is changed, nor the state of
+    torch's generator.
 
     Raises:
         InputError: pixels of another shape, or a model that cannot take them, that is no transformer of this kind
-            (windows, relative positions, rotated or normalised queries), or whose prefix tokens are not the first.
+            (windows, relative positions, rotated or normalised queries), whose prefix tokens are not the first, that
+            takes other tokens each time, or that was compiled.
     """
+    if hasattr(model, "_orig_mod"):
+        fix = "pass the model that was compiled, and compile it inside the context"
+        raise InputError("a model as it was before torch.compile", type(model).__name__, fix)
     if pixels.ndim != 4:
         got = f"a tensor of shape {tuple(pixels.shape)}"
         raise InputError("pixels (B, C, H, W)", got, "pass a batch of images, as the model takes them")
     # A generator of its own: the user's randomness goes on as it was.
     draws = torch.Generator().manual_seed(0)
     noise = torch.randn((2, *pixels.shape[1:]), generator=draws).to(pixels)
-    with _evaluated(model), torch.no_grad():
+    with _evaluated(model), torch.no_grad(), torch.random.fork_rng():
         members = _layers(model, noise)
+        _refuse_random(model, members[0], noise)
         return _matched(model, members, noise)
 
 
@@ -199,6 +206,20 @@ def _layers(model: nn.Module, pixels: Tensor) -> list[nn.Module]:
     raise InputError("a list of layers, each with self-attention and an MLP", type(model).__name__, fix)
 
 
+def _refuse_random(model: nn.Module, first: nn.Module, pixels: Tensor) -> None:
+    """Refuse a model that masks or shuffles tokens at random: what is said of a patch would be of another each time."""
+    entered: list[Tensor] = []
+    hook = first.register_forward_pre_hook(lambda module, args: entered.append(args[0]))
+    try:
+        for _ in range(2):
+            _run(model, pixels)
+    finally:
+        hook.remove()
+    if not torch.equal(*entered):
+        fix = "use the encoder without its random masking"
+        raise InputError("the same tokens of the same image each time", f"others in {type(model).__name__}", fix)
+
+
 def _matched(model: nn.Module, members: list[nn.Module], pixels: Tensor) -> Bound:
     """The queries, keys, heads and scale of every layer; the prefix, and what comes after the last."""
     found: list[Layer] = []
@@ -268,7 +289,8 @@ def _products(layer: nn.Module, outputs: list[tuple[nn.Module, Tensor]], logits_
         # Least squares in float64: what differs is rounding.
         a, b = product_HRT.double().flatten(), logits_HRT.double().flatten()
         scale = float(a @ b / (a @ a)) if a.any() else 0.0
-        if scale > 0 and (b - scale * a).norm() <= CLOSE * b.norm():
+        close = max(CLOSE, UNITS * torch.finfo(logits_HRT.dtype).eps * (logits_HRT.dtype != torch.float32))
+        if scale > 0 and (b - scale * a).norm() <= close * b.norm():
             return Layer(layer, query, key, heads, scale)
     fix = "use a model without relative positions, rotated or normalised queries"
     raise InputError("logits that are products of two linear maps", f"others in {type(layer).__name__}", fix)

@@ -37,6 +37,9 @@ def merge(x_BPD: Tensor, key_BPd: Tensor, keep: int) -> tuple[Tensor, Tensor]:
     >>> merged.flatten().tolist(), size.tolist()
     ([2.0, 10.0, 20.0], [[2.0, 1.0, 1.0]])
     """
+    # Sums and sizes of half precision would overflow, or round, from a few hundred tokens on.
+    dtype = x_BPD.dtype
+    x_BPD, key_BPd = (x.to(torch.promote_types(dtype, torch.float32)) for x in (x_BPD, key_BPd))
     size_BP = x_BPD.new_ones(x_BPD.shape[:2])
     while (tokens := x_BPD.shape[1]) > keep:
         into_BP = _round(key_BPd, min(tokens - keep, tokens // 2))
@@ -45,7 +48,7 @@ def merge(x_BPD: Tensor, key_BPd: Tensor, keep: int) -> tuple[Tensor, Tensor]:
         x_BPD = _summed(x_BPD * weight_BP1, into_BP) / total_BP1
         key_BPd = _summed(key_BPd * weight_BP1, into_BP) / total_BP1
         size_BP = total_BP1[..., 0]
-    return x_BPD, size_BP
+    return x_BPD.to(dtype), size_BP
 
 
 def _round(key_BPd: Tensor, count: int) -> Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ __all__ = ["BATCH", "Pictures", "Sight", "batches", "read_pictures", "sight_of",
 # Images that go through a model at once.
 BATCH = 16
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+USUAL = "copy preprocessor_config.json of the model again, or write these into it"
 LAYOUT = "name a folder with a subfolder of images for each class, or a .parquet file with images and labels"
 
 
@@ -55,8 +57,10 @@ class Pictures:
         try:
             with Image.open(io.BytesIO(self.encoded(i))) as image:
                 return image.convert("RGB")
-        except (OSError, ValueError, SyntaxError) as error:
-            got = f"{self.names[i]} of {self.path}: {' '.join(str(error).split())[:200]}"
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            # Pillow names the buffer by its address.
+            said = re.sub(r" <.*?>", "", " ".join(str(error).split()))[:200]
+            got = f"{self.names[i]} of {self.path}: {said}"
             raise DataError("an image that can be read", got, "take it out, or save it again") from error
 
 
@@ -82,7 +86,8 @@ class Sight:
             width, height = image.size
             if isinstance(self.size, int):
                 factor = self.size / min(width, height)
-                height, width = max(self.size, round(height * factor)), max(self.size, round(width * factor))
+                # The longer edge is cut and not rounded, as transformers does it: a crop would shift.
+                height, width = max(self.size, int(height * factor)), max(self.size, int(width * factor))
             else:
                 height, width = self.size
             image = image.resize((width, height), Image.Resampling(self.resample if resample is None else resample))
@@ -111,23 +116,41 @@ def sight_of(start: Checkpoint) -> Sight:
     try:
         if not about and of_timm:
             side = _pair(of_timm["input_size"][1:])
-            return Sight(size=side, crop=None, mean=_three(of_timm.get("mean")), std=_three(of_timm.get("std")))
+            return _possible(
+                Sight(size=side, crop=None, mean=_three(of_timm.get("mean")), std=_three(of_timm.get("std")))
+            )
         crop = _pair(about["crop_size"]) if about.get("do_center_crop") else None
         size = about.get("size", start.config.get("image_size")) if about.get("do_resize", True) else None
         shorter = size.get("shortest_edge") if isinstance(size, dict) else size if crop and about else None
-        return Sight(
-            size=None if size is None else int(shorter) if isinstance(shorter, int) else _pair(size),
-            crop=crop,
-            mean=_three(about.get("image_mean") if about.get("do_normalize", True) else 0.0),
-            std=_three(about.get("image_std") if about.get("do_normalize", True) else 1.0),
-            scale=float(about.get("rescale_factor", 1 / 255)) if about.get("do_rescale", True) else 1.0,
-            resample=Image.Resampling(about.get("resample", Image.Resampling.BICUBIC)),
+        return _possible(
+            Sight(
+                size=None if size is None else int(shorter) if isinstance(shorter, int) else _pair(size),
+                crop=crop,
+                mean=_three(about.get("image_mean") if about.get("do_normalize", True) else 0.0),
+                std=_three(about.get("image_std") if about.get("do_normalize", True) else 1.0),
+                scale=float(about.get("rescale_factor", 1 / 255)) if about.get("do_rescale", True) else 1.0,
+                resample=Image.Resampling(about.get("resample", Image.Resampling.BICUBIC)),
+            )
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         got = f"{file if about else start.path}: {type(error).__name__} {error}"
         raise DataError(
-            "the size, mean and std of a model's images", got, "copy the files of the model again"
+            "the size, mean and std of a model's images, as height and width or shortest_edge", got, USUAL
         ) from error
+
+
+def _possible(sight: Sight) -> Sight:
+    """Refuse what no image can be brought to."""
+    lengths = [
+        *((sight.size,) if isinstance(sight.size, int) else sight.size or ()),
+        *(sight.crop or ()),
+    ]
+    numbers = (*sight.mean, *sight.std, sight.scale)
+    if min(lengths, default=1) < 1:
+        raise ValueError(f"a length of {min(lengths)}")
+    if len(sight.mean) != 3 or len(sight.std) != 3 or not np.isfinite(numbers).all() or 0 in sight.std:
+        raise ValueError(f"mean {sight.mean} and std {sight.std}")
+    return sight
 
 
 def read_pictures(path: Path | str) -> Pictures:
@@ -140,7 +163,7 @@ def read_pictures(path: Path | str) -> Pictures:
     path = Path(path)
     if path.is_dir():
         return _folder(path)
-    if path.suffix == ".parquet" and path.is_file():
+    if path.suffix.lower() == ".parquet" and path.is_file():
         return _parquet(path)
     got = f"{path}, which {'is neither' if path.exists() else 'does not exist'}"
     raise InputError("images, in a folder or a .parquet file", got, LAYOUT)
@@ -173,7 +196,17 @@ def split(pictures: Pictures, limit: int, seed: int) -> tuple[list[int], list[in
 def batches(pictures: Pictures, sight: Sight, which: Sequence[int]) -> Iterator[Tensor]:
     """The images in batches, as the model takes them."""
     for at in range(0, len(which), BATCH):
-        yield torch.stack([sight.pixels(pictures.image(i)) for i in which[at : at + BATCH]])
+        part = which[at : at + BATCH]
+        pixels = [sight.pixels(pictures.image(i)) for i in part]
+        for i, image in zip(part, pixels, strict=True):
+            if image.shape != pixels[0].shape:
+                sizes = [
+                    f"{name} of {tuple(of.shape[1:])}"
+                    for name, of in ((pictures.names[part[0]], pixels[0]), (pictures.names[i], image))
+                ]
+                fix = "set do_center_crop and crop_size in preprocessor_config.json, or use images of one size"
+                raise DataError("images of one size as the model sees them", " and ".join(sizes), fix)
+        yield torch.stack(pixels)
 
 
 def _folder(path: Path) -> Pictures:
@@ -217,14 +250,20 @@ def _parquet(path: Path) -> Pictures:
         got = f"{path} with columns {', '.join(table.column_names)}"
         raise DataError("one column of images, and a column label", got, "rename or drop the others")
     values = table[labels[0]].to_pylist()
-    if None in values or not values:
+    if not values:
+        raise DataError("images", f"{path}, which has no rows", "name a file with some")
+    if None in values:
         raise DataError("a label of every image", f"{path}, where some or all lack one", "drop the images without one")
     known = sorted(set(values))
     column = table[images[0]]
 
     def encoded(i: int) -> bytes:
         value = column[i].as_py()
-        return (value.get("bytes") if isinstance(value, dict) else value) or b""
+        found = value.get("bytes") if isinstance(value, dict) else value
+        if not found:
+            fix = "write the file with the bytes of its images, not their paths"
+            raise DataError("an image in every row", f"row {i} of {path} without bytes", fix)
+        return found
 
     names = _class_names(table.schema.metadata or {}, labels[0])
     return Pictures(

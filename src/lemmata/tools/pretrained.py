@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,8 +22,18 @@ __all__ = ["loaded", "vision_model"]
 USUAL = "name the folder of a ViT or DINOv2 as transformers or timm save it"
 
 
-def loaded(kind: Any, config: Any, weights: Iterable[tuple[str, Tensor]], path: Path, *, fix: str) -> Any:
+def loaded(
+    kind: Any,
+    config: Any,
+    weights: Iterable[tuple[str, Tensor]],
+    path: Path,
+    *,
+    fix: str,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> Any:
     """A model of transformers with these weights in float32. What it lacks would be drawn at random: it is refused.
+
+    `options` are of the model's constructor.
 
     Raises:
         DataError: weights of other shapes than the configuration says, or not all of them.
@@ -34,7 +46,7 @@ def loaded(kind: Any, config: Any, weights: Iterable[tuple[str, Tensor]], path: 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model, found = kind.from_pretrained(
-                None, config=config, state_dict=dict(weights), dtype=torch.float32, output_loading_info=True
+                None, config=config, state_dict=dict(weights), dtype=torch.float32, output_loading_info=True, **options
             )
     except RuntimeError as error:
         got = f"{path}: {' '.join(str(error).split())[:200]}"
@@ -67,11 +79,16 @@ def vision_model(start: Checkpoint, weights: Iterable[tuple[str, Tensor]]) -> nn
     except Exception as error:
         got = f"{start.folder}: {' '.join(str(error).split())[:200]}"
         raise InputError("a configuration that transformers can read", got, USUAL) from error
-    (named,) = (config.architectures or ["none"])[:1]
-    kind = getattr(transformers, named, None)
-    if kind is None:
+    written = config.architectures
+    named = written[0] if isinstance(written, list) and written else written
+    kind = getattr(transformers, named, None) if isinstance(named, str) else None
+    if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):
         raise InputError("a model of transformers", f"{named} in {start.folder / CONFIG}", USUAL)
-    return loaded(kind, config, weights, start.path, fix=USUAL)
+    tensors = dict(weights)
+    optional = "add_pooling_layer" in inspect.signature(kind).parameters
+    # A model may have been saved without its pooler, which nothing here reads.
+    options = {"add_pooling_layer": any("pooler." in name for name in tensors)} if optional else {}
+    return loaded(kind, config, tensors.items(), start.path, fix=USUAL, options=options)
 
 
 def _timm(start: Checkpoint, weights: Iterable[tuple[str, Tensor]]) -> nn.Module:

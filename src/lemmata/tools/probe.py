@@ -135,4 +135,4 @@ def _pooled(token_BTD: Tensor, prefix: int, sparse: Sparse | None) -> Tensor:
         return token_BTD[:, 0]
     if sparse is None or sparse.size is None:
         return token_BTD.mean(1)
-    return (token_BTD * sparse.size[..., None]).sum(1) / sparse.size.sum(1, keepdim=True)
+    return (token_BTD.float() * sparse.size[..., None]).sum(1) / sparse.size.sum(1, keepdim=True)

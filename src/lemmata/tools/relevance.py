@@ -1,13 +1,14 @@
-"""Does attention go to the tokens that matter? The theorem's condition, on a model of one's own.
+"""Does attention go to the tokens that matter? What the theory says of a shallow model, checked on one's own.
 
     symbol   meaning                                                                   shape
     r        relevance of a patch: how far the probe's output moves when it is removed (P,)
     R        the relevant patches: the fewest that carry more than half of all r, or a mask that the user gives
     m        share of the attention on patches that goes to R, for each image          (N,)
 
-The theory wants attention on the label-relevant tokens; the condition holds where relevant tokens carry most of the
-attention, more than a half. It is judged by the mean of m over images with its 95 % interval. Attention that knows
-nothing of relevance gives R the share that it has of the patches, which stands beside m.
+Proposition 2 says of a trained one-layer network that its attention goes to label-relevant tokens. The condition that
+relevant tokens carry most of the attention, more than a half, is judged by the mean of m over images with its 95 %
+interval; but where R is large, attention that knows nothing of relevance goes there too. So it is judged beside it
+whether m is above the share that R has of the patches. Of a deep network nothing follows from either.
 
 Source: Proposition 2 of arXiv 2302.06015.
 """
@@ -73,13 +74,20 @@ def relevant(relevance_P: np.ndarray) -> np.ndarray:
     return found
 
 
-def holds(mass: Estimate) -> bool | None:
-    """Whether more than half of the attention goes to relevant tokens; None where the interval has both.
+def holds(mass: Estimate, excess: Estimate) -> bool | None:
+    """Whether most of the attention goes to relevant tokens; None where these images do not tell.
 
-    >>> holds(Estimate(0.6, 0.55, 0.65, 8)), holds(Estimate(0.5, 0.4, 0.6, 8)), holds(Estimate(0.3, 0.2, 0.4, 8))
-    (True, None, False)
+    `excess` is m less the share that relevant tokens have of the patches: below 0 the condition does not hold, however
+    large m is; above 0 m decides, more than a half or less.
+
+    >>> most, none = Estimate(0.6, 0.55, 0.65, 8), Estimate(0.0, -0.1, 0.1, 8)
+    >>> more, less = Estimate(0.2, 0.1, 0.3, 8), Estimate(-0.2, -0.3, -0.1, 8)
+    >>> holds(most, more), holds(most, none), holds(most, less), holds(Estimate(0.3, 0.2, 0.4, 8), more)
+    (True, None, False, False)
     """
-    return True if mass.lo > HALF else False if mass.hi < HALF else None
+    if mass.hi < HALF or excess.hi < 0:
+        return False
+    return True if mass.lo > HALF and excess.lo > 0 else None
 
 
 def needed_share(attention_NP: np.ndarray, mass: float) -> tuple[float, np.ndarray]:

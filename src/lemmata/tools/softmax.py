@@ -97,7 +97,8 @@ class Biased(_AtSoftmax):
         if (bias_BT := self._bias()) is None:
             return func(*args, **given)
         mask = args[MASK] if len(args) > MASK else given.get("attn_mask")
-        added = bias_BT[:, None, None, :]
+        query = args[0] if args else given["query"]
+        added = bias_BT[:, None, None, :].to(query.dtype)
         if mask is not None:
             added = _masked(added, mask)
         if len(args) > MASK:
@@ -107,7 +108,9 @@ class Biased(_AtSoftmax):
     def plain(self, func: Callable[..., Tensor], args: tuple[Any, ...], given: dict[str, Any]) -> Tensor:
         """To the logits themselves."""
         bias_BT = self._bias()
-        return func(args[0] if bias_BT is None else args[0] + bias_BT[:, None, None, :], *args[1:], **given)
+        if bias_BT is None:
+            return func(*args, **given)
+        return func(args[0] + bias_BT[:, None, None, :].to(args[0].dtype), *args[1:], **given)
 
 
 def _masked(logits: Tensor, mask: Tensor) -> Tensor:

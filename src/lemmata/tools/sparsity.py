@@ -54,25 +54,31 @@ SHARES = tuple(round(0.1 * i, 1) for i in range(1, 11))
 class Condition:
     """Whether attention goes to relevant tokens.
 
-    by_removal: what is relevant was measured; else the user's masks say it. share: of the patches that are relevant,
-    the mean over images. mass: of attention on them, in each layer in order.
+    by_removal: what is relevant was measured, by removal after the layer that tokens are taken away after; else the
+    user's masks say it. share: of the patches that are relevant, the mean over images. mass: of attention on them, in
+    each layer in order. excess: that less their share of the patches, image by image.
     """
 
     by_removal: bool
     images: int
     share: float
     mass: tuple[Estimate, ...]
+    excess: tuple[Estimate, ...]
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Advised:
-    """Which share of tokens to keep: the smallest that carries `mass` of the attention, and the curve at SHARES."""
+    """Which share of tokens to keep: the smallest that carries `mass` of the attention, and the curve at SHARES.
+
+    carried: what it carries on images that are held out, those with the most attention being kept.
+    """
 
     keep: float
     mass: float
     images: int
     curve: tuple[tuple[float, float], ...]
+    carried: Estimate
 
 
 @final
@@ -137,11 +143,12 @@ def measure(
     told = _Told(progress, work + (cost * len(looked) if marked is None else 0.0))
 
     of_fit = observe(bound, batches(pictures, sight, fit), layers=[number], told=told.more)
-    advised = _advised(of_fit.attention[number]) if keep is None else None
-    share = advised.keep if advised else keep or 1.0
+    needed, curve_P = needed_share(of_fit.attention[number], MASS)
+    # In hundredths, as it is written; upwards, so that it carries what it says.
+    share = min(1.0, math.ceil(needed * 100 - 1e-9) / 100) if keep is None else keep
     probe = fitted(of_fit.feature_ND, pictures.label_N[fit])
     label_N = pictures.label_N[held]
-    whole = observe(bound, batches(pictures, sight, held), told=told.more)
+    whole = observe(bound, batches(pictures, sight, held), layers=[number], told=told.more)
     with sparsified(bound, keep=share, policy=policy, layer=number, seed=seed) as sparse:
         fewer = observe(bound, batches(pictures, sight, held), sparse=sparse, told=told.more)
     hits, hits_after = (probe.hits(seen.feature_ND, label_N) for seen in (whole, fewer))
@@ -166,7 +173,7 @@ def measure(
         after=float(hits_after.mean()),
         drop=drop(hits, hits_after),
         condition=_condition(bound, pictures, sight, marked, by_removal=mask is None, told=told),
-        advised=advised,
+        advised=None if keep is not None else _advised(share, curve_P, len(fit), whole.attention[number]),
     )
 
 
@@ -192,12 +199,12 @@ def masks(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def _advised(attention_NP: np.ndarray) -> Advised:
-    share, curve_P = needed_share(attention_NP, MASS)
+def _advised(share: float, curve_P: np.ndarray, images: int, held_NP: np.ndarray) -> Advised:
     patches = len(curve_P)
     curve = tuple((at, float(curve_P[kept(at, patches) - 1])) for at in SHARES)
-    # In hundredths, as it is written; upwards, so that it carries what it says.
-    return Advised(keep=min(1.0, math.ceil(share * 100 - 1e-9) / 100), mass=MASS, images=len(attention_NP), curve=curve)
+    first_NK = -np.sort(-held_NP, axis=1)[:, : kept(share, patches)]
+    carried = mean_t(first_NK.sum(1) / held_NP.sum(1))
+    return Advised(keep=share, mass=MASS, images=images, curve=curve, carried=carried)
 
 
 def _removed(
@@ -220,10 +227,14 @@ def _condition(
     numbers = range(1, len(bound.layers) + 1)
     seen = observe(bound, batches(pictures, sight, list(marked)), layers=numbers, told=told.more)
     relevant_NP = np.stack(list(marked.values()))
-    mass = []
-    for attention_NP in seen.attention.values():
-        mass.append(mean_t((attention_NP * relevant_NP).sum(1) / attention_NP.sum(1)))
-    return Condition(by_removal=by_removal, images=len(marked), share=float(relevant_NP.mean()), mass=tuple(mass))
+    mass_LN = [(each_NP * relevant_NP).sum(1) / each_NP.sum(1) for each_NP in seen.attention.values()]
+    return Condition(
+        by_removal=by_removal,
+        images=len(marked),
+        share=float(relevant_NP.mean()),
+        mass=tuple(mean_t(mass_N) for mass_N in mass_LN),
+        excess=tuple(mean_t(mass_N - relevant_NP.mean(1)) for mass_N in mass_LN),
+    )
 
 
 def _marked(

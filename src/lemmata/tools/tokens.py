@@ -26,6 +26,7 @@ Source: Theorem 1 and Proposition 2 of arXiv 2302.06015; attention as in arXiv 2
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, final, get_args
@@ -45,6 +46,8 @@ Policy = Literal["attention", "merge", "random", "noise"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 # First layers of models from which tokens are being taken away.
 _ACTIVE: WeakSet[nn.Module] = WeakSet()
+# Held while layers are looked for: two searches in one model would see each other's hooks.
+_SEARCH = threading.Lock()
 
 
 @final
@@ -77,11 +80,12 @@ def sparsify(
     always do. `seed` is of the policy random, which draws for every image anew. `pixels` are images of the size that
     will come, to find the layers with; without them it is the size in the model's configuration. With keep = 1 outputs
     are equal to the bit. Afterwards, also after an exception, the model is exactly as it was: its hooks, weights,
-    buffers and modes.
+    buffers and modes. The context is of the thread that entered it, and a copy of the model made inside keeps fewer
+    tokens for good.
 
     Raises:
         InputError: a keep outside (0, 1], no such policy or layer, a model from which tokens are being taken away
-            already, or one whose layers cannot be found.
+            already, one whose layers cannot be found, or one that is run in another thread.
 
     Source: arXiv 2302.06015.
 
@@ -92,9 +96,10 @@ def sparsify(
     lemmata.lab.errors.InputError: expected a model that takes images
     ...
     """
-    # Before its layers are looked for, which then would not keep their shapes.
-    _refuse_nested(model)
-    bound = bind(model, _usual(model) if pixels is None else pixels)
+    with _SEARCH:
+        # Before its layers are looked for, which then would not keep their shapes.
+        _refuse_nested(model)
+        bound = bind(model, _usual(model) if pixels is None else pixels)
     with sparsified(bound, keep=keep, policy=policy, layer=layer, seed=seed) as sparse:
         yield sparse
 
@@ -152,9 +157,13 @@ def _install(
     layer, prefix = bound.layers[number - 1], bound.prefix
     seen: dict[str, Tensor] = {}
     draws = torch.Generator().manual_seed(seed)
+    thread = threading.get_ident()
 
     def see(name: str) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+            if threading.get_ident() != thread:
+                fix = "enter sparsify in the thread that runs the model, one at a time"
+                raise InputError("the thread that entered sparsify", "a run of the model in another one", fix)
             seen[name] = output
 
         return hook
