@@ -336,3 +336,64 @@ def test_the_size_of_images_is_in_the_configuration_or_given():
     model.pretrained_cfg = {"input_size": (3, 16, 16)}
     with sparsify(model, keep=0.5):
         pass
+
+
+def test_a_model_that_masks_at_random_is_refused():
+    before = torch.get_rng_state()
+    with pytest.raises(InputError, match="the same tokens of the same image each time"):
+        bind(tiny("ViTMAEModel"), PIXELS)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_another_thread_is_refused():
+    import threading
+
+    model, said = tiny(), []
+
+    def run():
+        try:
+            last(model)
+        except InputError as error:
+            said.append(error.expected)
+
+    with sparsify(model, keep=0.5, policy="merge"):
+        other = threading.Thread(target=run)
+        other.start()
+        other.join()
+        assert last(model).shape[1] == 9
+    assert said == ["the thread that entered sparsify"]
+
+
+def test_threads_that_enter_at_once_wait_for_each_other():
+    from concurrent.futures import ThreadPoolExecutor
+
+    def run(_):
+        model = tiny()
+        with sparsify(model, keep=0.5, policy="attention"):
+            return last(model).shape[1]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(run, range(4))) == [9] * 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_merges_as_single_precision_does(dtype):
+    draws = torch.Generator().manual_seed(0)
+    x, key = (torch.randn(2, 1370, 4, generator=draws).to(dtype) for _ in range(2))
+    merged, size = merge(400 * x, key, 1)
+    assert torch.equal(size, torch.full((2, 1), 1370.0))
+    expected, _ = merge(400 * x.double(), key.double(), 1)
+    assert merged.dtype == dtype and torch.allclose(merged.double(), expected, rtol=0.01, atol=0.2)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_model_in_bfloat16_is_bound(policy):
+    model = tiny().to(torch.bfloat16)
+    with sparsify(model, keep=0.5, policy=policy):
+        assert last(model, PIXELS.to(torch.bfloat16)).shape[1] == 9
+
+
+def test_a_compiled_model_is_refused_with_the_way_out():
+    with pytest.raises(InputError, match=r"before torch\.compile") as error:
+        bind(torch.compile(tiny(), backend="eager"), PIXELS)  # pyright: ignore[reportArgumentType]
+    assert "inside the context" in error.value.fix

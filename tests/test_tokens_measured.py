@@ -491,3 +491,73 @@ def test_dinov2_on_cifar10(local):
         assert np.isfinite(after).all() and not np.array_equal(after, seen[:16])
     with pytest.raises(InputError, match="a model that takes images"):
         bind(model, torch.zeros(1, 3, 8, 8))
+
+
+# What an ordinary folder may hold
+
+
+def test_images_of_several_sizes_need_a_crop(vit):
+    (vit.folder / "vit/preprocessor_config.json").write_text('{"size": {"shortest_edge": 16}}')
+    picture(0, 99).resize((40, 20)).save(vit.folder / "pictures/blue/wide.png")
+    said = vit.refuse(*CALL, "--keep", 0.5)
+    assert "images of one size as the model sees them" in said and "blue/wide.png" in said and "crop_size" in said
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"image_std": [0, 0, 0]},
+        {"image_mean": [0.5] * 4},
+        {"size": {"height": 0, "width": 0}},
+        {"size": {"longest_edge": 16}},
+        {"rescale_factor": float("nan")},
+    ],
+    ids=str,
+)
+def test_a_preprocessor_that_no_image_fits_is_refused(vit, about):
+    (vit.folder / "vit/preprocessor_config.json").write_text(json.dumps(about))
+    assert "the size, mean and std of a model's images" in vit.refuse(*CALL, "--keep", 0.5)
+
+
+@pytest.mark.parametrize("named", ["pipeline", ["models"], ["AutoModel"], ["ViTConfig"], 5, [], None], ids=str)
+def test_an_architecture_that_is_no_model_is_refused(vit, named):
+    path = vit.folder / "vit/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"architectures": named}))
+    assert "a model of transformers" in vit.refuse(*CALL, "--keep", 0.5)
+
+
+def test_a_model_without_its_pooler_is_read(vit):
+    save_model(vit.folder / "bare", tiny(add_pooling_layer=False))
+    record = vit.run("tokens", "bare", "--images", "pictures", "--keep", 0.5, "--json").json
+    assert record["model"]["patches"] == 16
+
+
+def test_images_that_are_none_say_why(vit):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+        assert "an image that can be read" in vit.refuse(*CALL, "--keep", 0.5)
+    encoded = [{"bytes": None, "path": "x.png"}] * 4
+    pq.write_table(pa.table({"img": encoded, "label": [0, 1, 0, 1]}), vit.folder / "paths.parquet")
+    assert "without bytes" in vit.refuse("tokens", "vit", "--images", "paths.parquet")
+    pq.write_table(
+        pa.table({"img": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}), vit.folder / "n.PARQUET"
+    )
+    assert "has no rows" in vit.refuse("tokens", "vit", "--images", "n.PARQUET")
+    (vit.folder / "pictures/blue/0.png").write_text("no image")
+    (vit.folder / "pictures/red/0.png").write_text("no image")
+    said = vit.refuse(*CALL, "--keep", 0.5)
+    assert "an image that can be read" in said and "0x" not in said
+    assert "at most 9223372036854775807" in vit.refuse(*CALL, "--seed", 10**20)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (333, 500), (480, 641), (101, 77)])
+def test_an_image_is_framed_as_transformers_does_it(size):
+    from transformers import BitImageProcessorPil
+
+    values = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+    about = {"size": {"shortest_edge": 64}, "crop_size": {"height": 56, "width": 56}, "do_center_crop": True}
+    about |= {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4], "resample": 3, "do_resize": True}
+    processor: Any = BitImageProcessorPil(**about)
+    expected = processor(Image.fromarray(values), return_tensors="pt")["pixel_values"][0]
+    found = Sight(size=64, crop=(56, 56), mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4)).pixels(Image.fromarray(values))
+    assert torch.allclose(found, expected, atol=1e-5)
