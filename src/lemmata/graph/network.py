@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lemmata.graph.data import Planted, planted, structure
+from lemmata.graph.data import Planted, Structure, measured_margins, planted, structure
 from lemmata.lab.counts import attend_counts
 from lemmata.lab.ensemble import Job, Params, Phase
 from lemmata.lab.errors import ConstantError
@@ -177,13 +177,14 @@ class OneLayer(Trainee):
             found |= {name: np.zeros((d, d), np.float32) for name in ("W_Q", "W_K")}
         return {name: torch.from_numpy(p) for name, p in found.items()}
 
+    def structure(self, seed: int) -> Structure:
+        """The edges of one seed, which networks and shares of discriminative nodes have in common."""
+        return structure(self.N, self.degree, self.core, self.margin, self.plus, self.Z, self.S, seed)
+
     def graph(self, seed: int) -> Planted:
         """The graph of one seed, a function of the constants of its edges and patterns."""
-        found = structure(
-            self.N, self.degree, self.core, self.margin, self.plus, self.Z, self.S, seed
-        )
         return planted(
-            found,
+            self.structure(seed),
             M=self.M,
             gamma_d=self.gamma_d,
             eps_S=self.eps_S,
@@ -192,9 +193,14 @@ class OneLayer(Trainee):
             seed=seed,
         )
 
+    def margins(self, seed: int) -> np.ndarray:
+        """Delta_n(z) of every node, (N, Z)."""
+        return measured_margins(self.structure(seed), self.graph(seed), Z=self.Z)
+
     def training_nodes(self, seed: int) -> Nodes:
-        """The labelled nodes of one member (E = 1), a share `flipped` of them with the wrong label; more are the same
-        ones and some more.
+        """The labelled nodes of one member (E = 1), a share `flipped` of them with the wrong label.
+
+        More labelled nodes are the same ones and some more.
         """
         graph = self.graph(seed)
         nodes = _nodes(graph, graph.order_N[: -self.tested][: self.labelled])
