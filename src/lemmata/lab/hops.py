@@ -14,8 +14,8 @@ sources. Memory does not grow with the number of nodes squared: a batch is hande
     size         nodes at each exact distance                                     (N, Z)
     count        those of each class, the unlabelled left out                     (N, Z, K)
 
-Shapes: N nodes, M directed edges, B sources of a batch, Z distances from 1 on, X nodes in all groups of a batch, S nodes
-that are drawn, K classes, W words.
+Shapes: N nodes, M directed edges, B sources of a batch, Z distances from 1 on, X nodes in all groups of a batch,
+S nodes to be drawn, K classes, W words.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from lemmata.lab.errors import InputError
 
-__all__ = ["BATCH", "Groups", "Ints", "class_counts", "draw", "draw_ball", "groups", "joined"]
+__all__ = ["BATCH", "Groups", "Ints", "class_counts", "draw", "draw_ball", "groups"]
 
 Ints = NDArray[np.integer]
 
@@ -157,22 +157,8 @@ def draw_ball(found: list[Groups], S: int, rng: np.random.Generator) -> tuple[ND
     return node_BS, np.where(valid_BS, hop_BS, -1).astype(np.int8)
 
 
-def joined(found: list[Groups]) -> Groups:
-    """Several groups of each source as one.
-
-    >>> near, far = Groups(np.array([5]), np.array([0, 1, 1])), Groups(np.array([6, 7]), np.array([0, 1, 2]))
-    >>> both = joined([near, far])
-    >>> both.node_X.tolist(), both.start_B1.tolist()
-    ([5, 6, 7], [0, 2, 3])
-    """
-    owner_X = np.concatenate([np.repeat(np.arange(len(group.size_B)), group.size_B) for group in found])
-    node_X = np.concatenate([group.node_X for group in found])
-    size_B = np.sum([group.size_B for group in found], axis=0)
-    return Groups(node_X[np.argsort(owner_X, kind="stable")], np.concatenate([[0], np.cumsum(size_B)]))
-
-
 def _positions(size_B: Ints, S: int, rng: np.random.Generator) -> Ints:
-    """Up to S different positions below each size, (B, S), in random order, then -1: Floyd's algorithm, all rows at once.
+    """Up to S different positions below each size, (B, S), in random order, then -1: Floyd's algorithm on all rows.
 
     Bentley and Floyd 1987, Communications of the ACM 30, 754-757.
     """
