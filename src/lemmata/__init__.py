@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lemmata import cot as cot
     from lemmata import editing as editing
-    from lemmata import icl as icl
     from lemmata import graph as graph
+    from lemmata import icl as icl
     from lemmata import vision as vision
     from lemmata.lab.claim import Claim as Claim
     from lemmata.lab.claim import Paper as Paper

@@ -9,7 +9,7 @@
 The pieces work on their own:
 
 >>> net = OneLayer(core=1, margin=0.9, gamma_d=0.8).train(seeds=[0])
->>> nodes = test_nodes(net)
+>>> nodes = held_out(net)
 >>> bool(((outputs(net, nodes) > 0) == (nodes.label_EB > 0)).float().mean() > 0.9)
 True
 """
@@ -18,9 +18,9 @@ from lemmata.graph.network import OneLayer as OneLayer
 from lemmata.graph.network import attention as attention
 from lemmata.graph.network import forward as forward
 from lemmata.graph.paper import PAPER as PAPER
+from lemmata.graph.probes import held_out as held_out
 from lemmata.graph.probes import mass as mass
 from lemmata.graph.probes import outputs as outputs
-from lemmata.graph.probes import test_nodes as test_nodes
 from lemmata.graph.theory import condition as condition
 from lemmata.graph.theory import core_distance as core_distance
 from lemmata.graph.theory import labels as labels
@@ -34,10 +34,10 @@ __all__ = [
     "condition",
     "core_distance",
     "forward",
+    "held_out",
     "labels",
     "margins",
     "mass",
     "outputs",
     "steps",
-    "test_nodes",
 ]

@@ -1,4 +1,4 @@
-"""Planted graphs of the graph paper: nodes whose label is the majority vote at one distance (Li et al., arXiv 2406.01977).
+"""Planted graphs: nodes whose label is the majority vote at one distance (Li et al., ICML 2024, arXiv 2406.01977).
 
     symbol     meaning
     y_n        label of node n, +1 or -1
@@ -9,9 +9,9 @@
     Delta_n(z) winning margin: (consistent - opposite discriminative nodes) / all nodes at distance z of n
     T^n        nodes that node n aggregates: S at each distance from 1 to Z, fewer where there are not as many
 
-An edge joins equal labels with probability q, so that nearly tree-like graphs have a share (1 + (2q - 1)^z) / 2 of equal
-labels at distance z. With z_m = 1, q is above a half; with z_m = 2 it is below, and distance 1 votes against the label:
-a graph that says nothing at distance 1 and something at distance 2 of every node does not exist among trees.
+An edge joins equal labels with probability q, so that graphs that are nearly trees have a share (1 + (2q - 1)^z) / 2 of
+equal labels at distance z. With z_m = 1, q is above a half; with z_m = 2 it is below, and distance 1 votes against the
+label: among trees no graph says nothing at distance 1 and something at distance 2 of every node.
 
 Shapes: N nodes, Z distances, M patterns, S nodes sampled at a distance.
 """
@@ -69,15 +69,13 @@ def winning_margin(margin: float, gamma_d: float, eps_S: float) -> float:
 
 
 @functools.lru_cache(maxsize=64)
-def structure(
-    N: int, degree: float, core: int, margin: float, plus: float, Z: int, S: int, seed: int
-) -> Structure:
+def structure(N: int, degree: float, core: int, margin: float, plus: float, Z: int, S: int, seed: int) -> Structure:
     """Labels, edges and sampled nodes, a function of these alone; kept, since many conditions share a graph.
 
     `margin` is the mean over nodes of (equal labels - others) / all at distance `core`, for large N.
 
     >>> found = structure(200, 5.0, 1, 0.8, 0.5, 3, 4, 0)
-    >>> found.label_N.sum(), found.node_NZS.shape
+    >>> float(found.label_N.sum()), found.node_NZS.shape
     (0.0, (200, 3, 4))
     """
     rng = stream("graph.structure", N, degree, core, margin, plus, seed)

@@ -141,7 +141,11 @@ CONFUSED = Experiment(
     points=ByProfile(
         *[
             product(network=("encoded", "uniform"), eps_S=eps, labelled=SIZES)
-            for eps in ((0.0, 0.1, 0.2, 0.3), (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3), (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3))
+            for eps in (
+                (0.0, 0.1, 0.2, 0.3),
+                (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3),
+                (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3),
+            )
         ]
     ),
     seeds=ByProfile(quick=5, default=10, full=20),

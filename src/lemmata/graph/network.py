@@ -1,10 +1,10 @@
 """The one-layer graph transformer of Li et al. (ICML 2024, arXiv 2406.01977) on sampled neighbourhoods.
 
-    F(n) = a^T relu( W_O W_V sum_{s in T^n} x_s attn_sn ),   attn_sn = softmax_s( (W_K x_s)^T W_Q x_n + b_z ),  z = d(s, n)
+    F(n) = a^T relu( W_O W_V sum_{s in T^n} x_s attn_sn ),   attn_sn = softmax_s( (W_K x_s)^T W_Q x_n + b_d(s, n) )
 
     symbol   meaning                                                              shape
     x_n      pattern of node n                                                    (d,), d = M
-    b        bias of a distance, 0 at the start                                   (Z,)
+    b        bias of each distance d(s, n), 0 at the start                        (Z,)
     W_Q W_K  w0 I + delta N(0, 1/d) at the start                                  (d, d)
     W_V      an orthogonal matrix + sigma N(0, 1/d) at the start                  (d, d)
     W_O      N(0, xi^2) at the start                                              (m, d)
@@ -107,9 +107,7 @@ class OneLayer(Trainee):
         0.64, "equal less other labels at the core distance, over all", origin="given", room="data", low=0, high=1
     )
     plus: float = constant(0.5, "share of nodes with label +1", origin="given", room="data", low=0.05, high=0.95)
-    gamma_d: float = constant(
-        0.4, "share of discriminative nodes, gamma_d", origin="given", room="data", low=0, high=1
-    )
+    gamma_d: float = constant(0.4, "share of discriminative nodes, gamma_d", origin="given", room="data", low=0, high=1)
     eps_S: float = constant(
         0.0, "confusion ratio: share of these that have the other pattern", origin="given", room="data", low=0, high=0.5
     )
@@ -120,9 +118,7 @@ class OneLayer(Trainee):
     Z: int = constant(4, "largest distance", origin="chosen", room="data", low=1, high=20, shape=True)
     S: int = constant(16, "nodes sampled at a distance", origin="chosen", room="data", low=1, high=1000)
     own: bool = constant(False, "a node sees itself, at distance 0", origin="chosen", room="data", shape=True)
-    network: str = constant(
-        "encoded", "attention", origin="given", room="network", choices=NETWORKS, shape=True
-    )
+    network: str = constant("encoded", "attention", origin="given", room="network", choices=NETWORKS, shape=True)
     m: int = constant(40, "neurons, rows of W_O", origin="chosen", room="network", low=2, shape=True)
     w0: float = constant(0.3, "W_Q = W_K = w0 I at the start", origin="chosen", room="network")
     delta: float = constant(0.1, "initial error of W_Q and W_K", origin="given", room="network", low=0)
@@ -208,7 +204,7 @@ class OneLayer(Trainee):
         turn_B = torch.from_numpy(np.where(wrong_B, np.float32(-1), np.float32(1)))[: nodes.label_EB.shape[1]]
         return nodes._replace(label_EB=nodes.label_EB * turn_B)
 
-    def test_nodes(self, seed: int) -> Nodes:
+    def held_out(self, seed: int) -> Nodes:
         """The nodes to test one member on, none of them ever labelled."""
         graph = self.graph(seed)
         return _nodes(graph, graph.order_N[-self.tested :])

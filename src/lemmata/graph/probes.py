@@ -14,19 +14,18 @@ import torch
 from torch import Tensor
 
 from lemmata.graph.network import Nodes, attention, forward
-from lemmata.graph.theory import margins
 from lemmata.lab.ensemble import Snapshot
 from lemmata.lab.losses import error, hinge
 from lemmata.lab.measures import FirstPassage, Repeated, Watched, joined, rows
 from lemmata.lab.trainee import Measure, Row
 
-__all__ = ["Attended", "Bias", "Loss", "Margins", "Passage", "mass", "outputs", "test_nodes"]
+__all__ = ["Attended", "Bias", "Loss", "Margins", "Passage", "held_out", "mass", "outputs"]
 
 
-def test_nodes(snapshot: Snapshot) -> Nodes:
+def held_out(snapshot: Snapshot) -> Nodes:
     """The nodes that each member is tested on."""
     pairs = zip(snapshot.configs, snapshot.seeds, strict=True)
-    members = [config.test_nodes(seed) for config, seed in pairs]
+    members = [config.held_out(seed) for config, seed in pairs]
     return Nodes(*(torch.cat(parts).to(snapshot.device) for parts in zip(*members, strict=True)))
 
 
@@ -37,12 +36,13 @@ def outputs(snapshot: Snapshot, nodes: Nodes) -> Tensor:
 
 
 def mass(snapshot: Snapshot, nodes: Nodes) -> dict[str, Tensor]:
-    """Shares of attention, the mean over nodes, (E,) each: "right", on discriminative nodes of a node's own class at the
-    core distance; "wrong", on those of the other class there; "core", on all nodes there.
+    """Shares of attention at the core distance, the mean over nodes, (E,) each.
+
+    "right" is on discriminative nodes of a node's own class there, "wrong" on the other class's, "core" on all nodes.
 
     >>> from lemmata.graph.network import OneLayer
     >>> net = OneLayer(network="uniform", steps=0).train(seeds=[0])
-    >>> found = mass(net, test_nodes(net))
+    >>> found = mass(net, held_out(net))
     >>> bool(found["right"] + found["wrong"] < found["core"] < 0.4)
     True
     """
@@ -73,7 +73,7 @@ class Loss(Measure):
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
         """Rows "accuracy", "balanced" (the mean of the classes' accuracies), "hinge" and "train_hinge", at x = 0."""
-        nodes = test_nodes(snapshot)
+        nodes = held_out(snapshot)
         output_EB = outputs(snapshot, nodes)
         right_EB = nodes.label_EB * output_EB > 0
         of_class = [(right_EB & own_EB).sum(1) / own_EB.sum(1) for own_EB in (nodes.label_EB > 0, nodes.label_EB < 0)]
@@ -112,7 +112,7 @@ class Attended(Repeated):
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
         """Rows "mass_right", "mass_wrong" and "mass_core" at x = steps."""
-        found = mass(snapshot, test_nodes(snapshot))
+        found = mass(snapshot, held_out(snapshot))
         return joined([rows(f"mass_{name}", snapshot.step, value_E) for name, value_E in found.items()])
 
 
@@ -147,5 +147,5 @@ class Passage(FirstPassage):
 
     def watched(self, snapshot: Snapshot, memory: dict[str, Any]) -> Sequence[Watched]:
         """The share of wrong answers."""
-        nodes = test_nodes(snapshot)
+        nodes = held_out(snapshot)
         return [Watched(error(outputs(snapshot, nodes), nodes.label_EB), self.below, {})]

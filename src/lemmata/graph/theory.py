@@ -1,7 +1,7 @@
 """What the paper on graph transformers predicts, as plain functions (Li et al., ICML 2024, arXiv 2406.01977).
 
     symbol     meaning
-    Delta_n(z) winning margin of node n: same-label nodes less those of the strongest other label, over all at distance z
+    Delta_n(z) winning margin of node n: nodes of its label less those of the strongest other, over all at distance z
     z_m        core distance, where the vote is right for every node
     gamma_d    share of discriminative nodes
     eps_S      confusion ratio: share of these that have another label's pattern
@@ -33,7 +33,7 @@ __all__ = [
     "steps",
 ]
 
-# Exponents in gamma_d: labelled nodes with attention that is trained and with uniform attention, and the range of steps.
+# Exponents in gamma_d: labelled nodes with trained and with uniform attention, and the range of those of the steps.
 LABELS, LABELS_UNIFORM, STEPS = -2.0, -4.0, (-2.0, -1.0)
 # Exponent of the labelled nodes in 1 - 2 eps_S.
 CONFUSION = -2.0
@@ -83,7 +83,9 @@ def core_distance(margin_NZ: ArrayLike) -> int:
     margin = np.asarray(margin_NZ, float)
     known = np.isfinite(margin)
     if margin.ndim != 2 or not known.any():
-        raise InputError("margins (N, Z), some of them known", f"{margin.shape}", "label some nodes that have neighbours")
+        raise InputError(
+            "margins (N, Z), some of them known", f"{margin.shape}", "label some nodes that have neighbours"
+        )
     mean = np.where(known, margin, 0).sum(0) / np.maximum(known.sum(0), 1)
     return int(np.where(known.any(0), mean, -np.inf).argmax()) + 1
 
@@ -115,9 +117,10 @@ def _check_share(share: NDArray[np.float64], name: str) -> None:
 def labels(
     gamma_d: ArrayLike, eps_S: ArrayLike = 0.0, *, attention: bool = True, constant: float = 1.0
 ) -> NDArray[np.float64]:
-    """Labelled nodes |L| that are enough, up to a constant: (gamma_d (1 - 2 eps_S))^-2, gamma_d^-4 with uniform attention.
+    """Labelled nodes |L| that are enough, up to a constant: (gamma_d (1 - 2 eps_S))^-2.
 
-    The bias of distances changes the constant: it is as if only the core neighbourhood were sampled.
+    With uniform attention the exponent of gamma_d is -4. The bias of distances changes the constant: it is as if only
+    the core neighbourhood were sampled.
 
     Raises:
         InputError: a gamma_d outside (0, 1], or an eps_S outside [0, 1/2).

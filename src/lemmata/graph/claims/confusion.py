@@ -67,8 +67,8 @@ def figure(frames: Frames) -> Figure:
 
     return Figure(
         panels=drawable(by_ratio, by_labels),
-        caption="Accuracy on other nodes by the share eps_S of discriminative nodes that have the other class's pattern, "
-        "and by the number of labelled nodes. gamma_d = 0.8, homophilous graph.",
+        caption="Accuracy on other nodes by the share eps_S of discriminative nodes that have the other class's "
+        "pattern, and by the number of labelled nodes. gamma_d = 0.8, homophilous graph.",
     )
 
 

@@ -48,8 +48,8 @@ def figure(frames: Frames) -> Figure:
 
     return Figure(
         panels=drawable(*(partial(panel, core) for core in GRAPHS)),
-        caption="Accuracy on other nodes against the number of labelled ones, of a graph transformer with a bias for each "
-        "distance, without it, and with uniform attention (the paper's graph convolutional network).",
+        caption="Accuracy on other nodes against the number of labelled ones, of a graph transformer with a bias for "
+        "each distance, without it, and with uniform attention (the paper's graph convolutional network).",
     )
 
 
@@ -75,9 +75,9 @@ def compared(better: str, worse: str, core: int, which: str, source: str) -> tup
 CLAIM = Claim(
     id="graph.encoding",
     title="With a bias, without, and without attention",
-    statement="A bias for each distance takes fewer labelled nodes than none, and attention fewer than uniform attention. "
-    "Asked with gamma_d = 0.4, no confusion, distances 1 to 4 with up to 16 sampled nodes each, b learning 15 times and "
-    "W_Q and W_K 5 times as fast as the rest.",
+    statement="A bias for each distance takes fewer labelled nodes than none, and attention fewer than uniform "
+    "attention. Asked with gamma_d = 0.4, no confusion, distances 1 to 4 with up to 16 sampled nodes each, b learning "
+    "15 times and W_Q and W_K 5 times as fast as the rest.",
     source="Theorem 4.1 and the theorem on graph convolution",
     cites=("li2024graph",),
     predictions=tuple(

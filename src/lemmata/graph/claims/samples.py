@@ -1,4 +1,4 @@
-"""graph.samples: how many labelled nodes and how many steps generalisation takes, by the share of discriminative nodes."""
+"""graph.samples: the labelled nodes and the steps that generalisation takes, by the share of discriminative nodes."""
 
 from __future__ import annotations
 
