@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lemmata.graph.claims.core import NAMES
-from lemmata.graph.experiments import CLOSE, LABELS, PASSAGE
+from lemmata.graph.experiments import CLOSE, LABELS, PASSAGE, RATES
 from lemmata.graph.theory import LABELS as TRAINED
 from lemmata.graph.theory import LABELS_UNIFORM as UNIFORM
 from lemmata.graph.theory import STEPS
@@ -27,7 +27,7 @@ WORDS = {"encoded": "attention and a bias for each distance", "uniform": "unifor
 def needed(frame: pd.DataFrame, network: str, core: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """gamma_d (P,), and the ends of the interval in which each seed's needed |L| lies, (S, P) each."""
     rows = pick(frame, "error", {"network": network, "core": core})
-    return needed_between(rows, "labelled", "gamma_d", CLOSE)
+    return needed_between(rows, "labelled", "gamma_d", CLOSE[core])
 
 
 def exponent(frame: pd.DataFrame, *, network: str, core: int) -> Estimate:
@@ -48,7 +48,9 @@ def ratio_exponent(frame: pd.DataFrame) -> Estimate:
 
 def steps_exponent(frame: pd.DataFrame, *, network: str, core: int) -> Estimate:
     """The exponent of the steps in gamma_d."""
-    return censored_exponent(*passed_between(frame, "gamma_d", {"network": network, "core": core}), margin=0.15)
+    return censored_exponent(
+        *passed_between(frame, "gamma_d", {"network": network, "core": core, "lr": RATES[core]}), margin=0.15
+    )
 
 
 def middle(gamma_P: np.ndarray, lo_SP: np.ndarray, hi_SP: np.ndarray, *, log: bool) -> pd.DataFrame:
@@ -66,7 +68,7 @@ def figure(frames: Frames) -> Figure:
 
     def success(network: str, core: int) -> Panel:
         rows = pick(labels, "error", {"network": network, "core": core})
-        table = rows.assign(value=rows["value"] <= CLOSE).pivot_table(
+        table = rows.assign(value=rows["value"] <= CLOSE[core]).pivot_table(
             index="labelled", columns="gamma_d", values="value"
         )
         power = -POWERS[network]
@@ -99,9 +101,10 @@ def figure(frames: Frames) -> Figure:
 
     return Figure(
         panels=drawable(partial(success, "encoded", 2), partial(success, "uniform", 1), sizes, steps),
-        caption=f"Share of trainings with an error of at most {CLOSE} on other nodes, by the share gamma_d of "
-        "discriminative nodes and the number |L| of labelled ones; the numbers that are needed for it; and the steps, "
-        "with 600 labelled nodes.",
+        caption=f"Share of trainings with an error of at most {CLOSE[2]} (z_m = 2) or {CLOSE[1]} (z_m = 1) on other "
+        "nodes, by the share gamma_d of discriminative nodes and the number |L| of labelled ones; the numbers that are "
+        f"needed for it; and the steps until the error is below {CLOSE[2]}, with 600 labelled nodes and eta = "
+        f"{RATES[1]} (z_m = 1) or {RATES[2]}.",
     )
 
 
@@ -114,7 +117,7 @@ def exponents(network: str, core: int, source: str) -> Prediction:
         kind="tight",
         source=source,
         of=LABELS,
-        statistic=f"exponent in gamma_d of the |L| from which on the error on other nodes is at most {CLOSE}",
+        statistic=f"exponent in gamma_d of the |L| from which on the error on other nodes is at most {CLOSE[core]}",
         predicted=f"{POWERS[network]:g}",
         estimate=partial(exponent, network=network, core=core),
         rule=within(POWERS[network], 0.15),
@@ -130,7 +133,8 @@ def times(network: str, core: int) -> Prediction:
         kind="tight",
         source="Theorem 4.1, exponents assumed" if network == "encoded" else "made here",
         of=PASSAGE,
-        statistic=f"exponent in gamma_d of the steps until the error on other nodes is below {CLOSE}",
+        statistic=f"exponent in gamma_d of the steps until the error on other nodes is below {CLOSE[2]}, eta = "
+        f"{RATES[core]}",
         predicted="between -2 and -1",
         estimate=partial(steps_exponent, network=network, core=core),
         rule=between(*STEPS),
