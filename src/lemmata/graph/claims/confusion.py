@@ -78,7 +78,8 @@ CLAIM = Claim(
     id="graph.confusion",
     title="What confusion costs",
     statement="More labelled nodes are needed with a larger confusion ratio eps_S, as (1 - 2 eps_S)^-2, and the error "
-    "is small for every one below a half. Asked on the homophilous graph, z_m = 1, with gamma_d = 0.8 where nothing else is said.",
+    "is small for every one below a half. Asked on the homophilous graph, z_m = 1, with gamma_d = 0.8 where nothing "
+    "else is said.",
     source="Theorem 4.1",
     cites=("li2024graph",),
     predictions=(
