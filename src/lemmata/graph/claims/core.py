@@ -10,7 +10,7 @@ import pandas as pd
 from lemmata.graph.data import winning_margin
 from lemmata.graph.experiments import CORE, GRAPHS, PHASES, of_learned
 from lemmata.lab.claim import Claim, Frames, Prediction
-from lemmata.lab.figure import Figure, Panel, curves, drawable, threshold
+from lemmata.lab.figure import Figure, Panel, curves, drawable
 from lemmata.lab.frames import by_seed, grid_by_seed, pick
 from lemmata.lab.rule import above, at_least, within
 from lemmata.lab.stats import Estimate, clopper_pearson, mean_t, paired_t
@@ -92,7 +92,6 @@ def figure(frames: Frames) -> Figure:
             (("mass_right", "right class"), ("mass_wrong", "other class"), ("mass_core", "all at z_m"))
         ):
             marks += curves(frame, metric, where={"core": 2}, label=words, first_group=group)
-        marks.append(threshold("all", y=1.0))
         return Panel(title="heterophilous: attention at z_m", x="steps", y="share", marks=tuple(marks))
 
     def margin() -> Panel:
@@ -101,7 +100,7 @@ def figure(frames: Frames) -> Figure:
             for group, core in enumerate(GRAPHS)
             for mark in curves(frame, "margin", where={"core": core}, label=NAMES[core], first_group=group)
         ]
-        return Panel(title="winning margin", x="distance z", y="Delta_n(z)", marks=(*marks, threshold("0", y=0.0)))
+        return Panel(title="winning margin", x="distance z", y="Delta_n(z)", marks=tuple(marks))
 
     return Figure(
         panels=drawable(bias, attention, margin),

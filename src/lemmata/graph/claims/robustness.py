@@ -62,19 +62,19 @@ def figure(frames: Frames) -> Figure:
     """Accuracy against each of the three constants."""
     frame = frames[ROBUST.name]
 
-    def panel(by: str, x: str, metric: str) -> Panel:
+    def panel(by: str, title: str, x: str, metric: str) -> Panel:
         others = {name: value for name, value in PLAIN.items() if name != by}
         marks = []
         for group, (core, network) in enumerate((c, n) for c in GRAPHS for n in WORDS):
             rows = pick(frame, metric, {**others, "core": core, "network": network})
             marks += curves(rows, metric, x=by, label=f"{WORDS[network]}, {NAMES[core]}", first_group=group)
-        return Panel(title=x, x=x, y=metric.replace("balanced", "mean accuracy of classes"), marks=tuple(marks))
+        return Panel(title=title, x=x, y=metric.replace("balanced", "mean accuracy of classes"), marks=tuple(marks))
 
     return Figure(
         panels=drawable(
-            partial(panel, "violated", "share against the vote", "accuracy"),
-            partial(panel, "flipped", "share of wrong labels", "accuracy"),
-            partial(panel, "plus", "share of label +1", "balanced"),
+            partial(panel, "violated", "nodes against the vote", "share of all nodes", "accuracy"),
+            partial(panel, "flipped", "wrong labels", "share of labelled nodes", "accuracy"),
+            partial(panel, "plus", "unequal classes", "share of label +1", "balanced"),
         ),
         caption="Accuracy on other nodes by the share of nodes whose label is against the vote (in training and in "
         "test), of labelled nodes with a wrong label, and of label +1. 500 labelled nodes, gamma_d = 0.4.",
