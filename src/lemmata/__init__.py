@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lemmata import cot as cot
     from lemmata import editing as editing
+    from lemmata import graph as graph
     from lemmata import icl as icl
     from lemmata import vision as vision
     from lemmata.lab.claim import Claim as Claim
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __version__ = version("lemmata")
 
-_PAPERS = ("cot", "editing", "icl", "vision")
+_PAPERS = ("cot", "editing", "graph", "icl", "vision")
 _HOMES = {
     "ByProfile": "lemmata.lab.grid",
     "Claim": "lemmata.lab.claim",
@@ -55,6 +56,7 @@ __all__ = [
     "cot",
     "editing",
     "figure",
+    "graph",
     "icl",
     "papers",
     "report",

@@ -11,7 +11,7 @@ from dataclasses import fields
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from lemmata import cot, editing, icl, vision
+from lemmata import cot, editing, graph, icl, vision
 from lemmata.lab.claim import Claim, Paper
 from lemmata.lab.errors import RegistryError, StoreError, UnknownNameError, nearest
 from lemmata.lab.grid import Cell, Experiment
@@ -26,6 +26,7 @@ BUILT_IN: tuple[Paper, ...] = (
     cot.PAPER,
     editing.PAPER,
     vision.PAPER,
+    graph.PAPER,
 )
 
 

@@ -29,6 +29,7 @@ from torch.nn import functional as F
 
 from lemmata.editing.data import Counts, Samples, Tokens, count_kinds, directions, kind_rows, stacked, tokens_of
 from lemmata.editing.vectors import fine_tuned, frozen, start
+from lemmata.lab.counts import attend_counts
 from lemmata.lab.ensemble import Job, Params, Phase
 from lemmata.lab.errors import ConstantError
 from lemmata.lab.job import StackedJob
@@ -53,10 +54,9 @@ def forward(weights: Params, a_EPm: Tensor, samples: Samples) -> Tensor:
         return (hidden_ETBPm * a_EPm[:, None, None]).sum(-1).mean(-1)
     row_ETKD, share_ETBK = samples.row_ETKD, samples.share_ETBK
     E, T, B, K = share_ETBK.shape
-    # A row a query, its attention on the keys along the last axis. A kind that does not occur has a share of 0 and so a
-    # logit of minus infinity.
+    # A row a query, its attention on the keys along the last axis.
     score_ETKK = (row_ETKD @ W_ETDD.transpose(-1, -2)) @ row_ETKD.transpose(-1, -2)
-    attn_ETBKK = F.softmax(score_ETKK.unsqueeze(2) + share_ETBK.log().unsqueeze(3), -1)
+    attn_ETBKK = attend_counts(score_ETKK.unsqueeze(2), share_ETBK.unsqueeze(3))
     value_ETKm = row_ETKD @ V_ETmD.transpose(-1, -2)
     hidden = (attn_ETBKK.view(E, T, B * K, K) @ value_ETKm).relu()
     read_ETBK = (hidden @ a_EPm[:, :1].transpose(1, 2).unsqueeze(1)).view(E, T, B, K)

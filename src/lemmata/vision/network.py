@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lemmata.lab.counts import attend_counts
 from lemmata.lab.ensemble import Job, Params, Phase
 from lemmata.lab.errors import ConstantError
 from lemmata.lab.job import StackedJob
@@ -70,7 +71,7 @@ def attention(params: Params, samples: Samples) -> Tensor:
     E, B, T = pattern_EBT.shape
     pair_EBTT = pattern_EBT.unsqueeze(3) * score_Edd.shape[-1] + pattern_EBT.unsqueeze(2)
     score_EBTT = score_Edd.flatten(1).gather(1, pair_EBTT.view(E, -1)).view(E, B, T, T)
-    return F.softmax(score_EBTT + samples.share_EBT.log().unsqueeze(2), -1)
+    return attend_counts(score_EBTT, samples.share_EBT.unsqueeze(2))
 
 
 def forward(params: Params, samples: Samples) -> Tensor:
