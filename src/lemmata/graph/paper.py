@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lemmata.graph.claims import confusion, core, encoding, robustness, samples
+from lemmata.graph.claims import confusion, core, distances, encoding, labels, robustness, samples
 from lemmata.lab.claim import Paper
 
 __all__ = ["PAPER"]
@@ -29,5 +29,5 @@ PAPER = Paper(
     venue="ICML 2024",
     arxiv="2406.01977",
     bibliography=BIBLIOGRAPHY,
-    claims=tuple(module.CLAIM for module in (core, encoding, samples, confusion, robustness)),
+    claims=tuple(module.CLAIM for module in (core, encoding, samples, confusion, robustness, distances, labels)),
 )

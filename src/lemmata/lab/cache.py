@@ -1,0 +1,76 @@
+"""What takes long to compute and is a function of few things, kept as .npz files in the user's cache folder.
+
+The name of a file ends in a hash of what its arrays are a function of, so that nothing in it can be out of date. A file
+that is damaged, or not of the names asked for, is computed again; a folder that cannot be written to costs only time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lemmata.lab.files import write_whole
+
+__all__ = ["Arrays", "cached", "folder"]
+
+Arrays = dict[str, NDArray]
+
+
+def folder() -> Path:
+    """Where results are kept: `LEMMATA_CACHE`, or lemmata in the folder that XDG_CACHE_HOME names, or ~/.cache.
+
+    >>> folder().is_absolute()
+    True
+    """
+    own = os.environ.get("LEMMATA_CACHE")
+    return (
+        Path(own).absolute() if own else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lemmata"
+    )
+
+
+def cached(name: str, arrays: Sequence[str], of: Mapping[str, str | int], compute: Callable[[], Arrays]) -> Arrays:
+    """The arrays of these names that `compute` gives, which is run where they are not on disk.
+
+    `of` is everything that they are a function of, a version of the computation among it.
+
+    >>> import tempfile, unittest.mock
+    >>> with tempfile.TemporaryDirectory() as new, unittest.mock.patch.dict(os.environ, LEMMATA_CACHE=new):
+    ...     for value in (1, 2):
+    ...         print(cached("squares", ["value"], {"upto": 3}, lambda: {"value": np.full(1, value)})["value"])
+    [1]
+    [1]
+    """
+    text = json.dumps(of, sort_keys=True, separators=(",", ":"))
+    path = folder() / f"{name}-{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}.npz"
+    found = _read(path)
+    if found is None or set(found) != set(arrays):
+        found = compute()
+        _write(path, found)
+    return found
+
+
+def _read(path: Path) -> Arrays | None:
+    try:
+        # Nothing pickled is read, whoever put the file there.
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def _write(path: Path, arrays: Arrays) -> None:
+    content = io.BytesIO()
+    np.savez(content, **arrays)  # pyright: ignore[reportArgumentType] - its flag allow_pickle is not among the names
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content.getvalue())
+    except OSError:
+        return
