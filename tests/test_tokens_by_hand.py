@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 from vision import save_model, slow_round, tiny
 
-from lemmata.lab.stats import mean_t, paired_t
+from lemmata.lab.stats import mean_t
 from lemmata.tools import sparsity
 from lemmata.tools.pictures import read_pictures, split
-from lemmata.tools.probe import fitted
+from lemmata.tools.probe import drop, fitted
 from lemmata.tools.tokens import sparsify
 
 STRONG = 30
@@ -132,7 +132,7 @@ def test_accuracy_before_and_after_and_its_drop(vit, policy):
     assert 0.55 < before.mean() < 0.95 and (before != after).any()
     record = vit.run(*CALL, "--keep", KEEP, "--policy", policy, "--json").json
     assert record["kept"] == LEFT and (record["images"]["probe"], record["images"]["held_out"]) == (40, 39)
-    found, expected = record["accuracy"], paired_t(before.astype(float), after.astype(float))
+    found, expected = record["accuracy"], drop(before, after)
     assert (found["before"], found["after"]) == pytest.approx((before.mean(), after.mean()))
     for name in ("value", "lo", "hi"):
         assert found["drop"][name] == pytest.approx(getattr(expected, name))

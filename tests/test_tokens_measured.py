@@ -169,10 +169,21 @@ def test_outputs_of_the_probe_are_centred_and_name_the_class(classes):
 
 
 def test_a_drop_is_over_the_same_images():
-    before, after = np.array([True] * 8 + [False] * 2), np.array([True] * 6 + [False] * 4)
+    before, after = np.array([True] * 8 + [False] * 2), np.array([True] * 5 + [False] * 4 + [True])
     e = drop(before, after)
-    assert e.value == pytest.approx(0.2) and e.lo == pytest.approx(0.2 - 2.2622 * np.sqrt(0.16 / 9), abs=1e-3)
+    lost, won = 4 / 12, 2 / 12
+    reach = 1.959964 * np.sqrt((lost + won - (lost - won) ** 2) / 12)
+    assert e.value == pytest.approx(0.2) and (e.lo, e.hi) == pytest.approx((lost - won - reach, lost - won + reach))
     assert drop(after, before).value == pytest.approx(-0.2)
+
+
+@pytest.mark.parametrize("n", [20, 50, 200])
+@pytest.mark.parametrize("changes", [1, 2, 4, 8])
+def test_the_interval_of_a_drop_covers_where_few_images_change(n, changes):
+    """Images are lost only, as often as would make the usual interval too short: that covers 85 % then."""
+    lost_R = np.random.default_rng([n, changes]).binomial(n, changes / n, 4000)
+    found = {k: drop(np.ones(n, bool), np.arange(n) >= k) for k in set(lost_R.tolist())}
+    assert np.mean([found[k].lo <= changes / n <= found[k].hi for k in lost_R.tolist()]) > 0.92
 
 
 # Speed

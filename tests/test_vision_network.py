@@ -154,7 +154,7 @@ def test_training_sees_its_own_samples_only():
     assert {tuple(row) for row in drawn(config, "vision.test", 4, 50).share_EBT[0].tolist()} - known
 
 
-def new_samples_are_a_function_of_their_constants_and_seed():
+def test_new_samples_are_a_function_of_their_constants_and_seed():
     base = drawn(SMALL, "x", 0, 9)
     same = drawn(SMALL.replace({"lr": 0.1, "m": 12, "mult": 1.0}), "x", 0, 9)
     assert all(map(torch.equal, vars(base).values(), vars(same).values()))
@@ -224,6 +224,6 @@ def test_parts_of_samples_share_what_they_should():
 
 def test_work_counts_the_products():
     """A sample kept token by token costs what its queries, scores and neurons do."""
-    assert OneLayer(tokens=True, L=50).work() > 5 * OneLayer(L=50).work()
+    assert OneLayer(tokens=True, L=100).work() > 5 * OneLayer(L=100).work()
     assert OneLayer(steps=800).work() == pytest.approx(2 * OneLayer(steps=400).work())
     assert np.isfinite(OneLayer(steps=0).work())

@@ -313,7 +313,7 @@ def rows_of(value, borders=(12, 5, 0), seeds=(0, 1)):
     """Rows with a given accuracy: value(start, border, seed)."""
     return pd.DataFrame(
         [
-            {"metric": metric, "seed": s, "pretraining": start, "border": b, "x": 16 / (16 + b)}
+            {"metric": metric, "seed": s, "pretraining": start, "border": b, "x": 16 / (16 + b), "pre_share": 0.5}
             | {"value": value(start, b, s) + (metric != "accuracy")}
             for metric in ("accuracy", "agreeing")
             for start in ("clean", "coloured")

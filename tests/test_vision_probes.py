@@ -60,7 +60,7 @@ def test_tokens_are_their_patterns_with_their_own_noise():
 def test_what_is_removed_is_of_its_kind_and_otherwise_random(policy):
     pattern_BL = np.tile([0, 0, 1, 2, 3, 4, 2, 0], (4000, 1))
     tau_BL = np.tile([0.5, 0, 0.5, 0, 0.5, 0, 0, 0], (4000, 1))
-    kept_BL = thinned(np.random.default_rng(0), pattern_BL, tau_BL, removed=2, policy=policy)
+    kept_BL = thinned(np.random.default_rng(0), pattern_BL, tau_BL > 0, removed=2, policy=policy)
     assert kept_BL.shape == (4000, 6) and (np.diff(kept_BL, axis=1) > 0).all()
     kind = {"random": range(8), "irrelevant": (3, 4, 5, 6), "noisy": (0, 2, 4)}[policy]
     stays = np.bincount(kept_BL.ravel(), minlength=8) / 4000

@@ -20,6 +20,7 @@ __all__ = [
     "Estimate",
     "check_level",
     "exponentiated",
+    "hull",
     "logarithm",
     "one_a_seed",
     "student",
@@ -79,6 +80,19 @@ def student(
     over_seeds = stdtrit(seeds - 1, (1 + level) / 2) * values_S.std(ddof=1) / np.sqrt(seeds)
     half = float(np.hypot(over_seeds, shared_shift))
     return Estimate(mean, mean - half, mean + half, seeds, (), method)
+
+
+def hull(least: Estimate, most: Estimate) -> Estimate:
+    """From the least to the most that a quantity known up to an interval may be: the middle, and both intervals' ends.
+
+    Objections to either count.
+
+    >>> e = hull(Estimate(1.0, 0.8, 1.2, n=5), Estimate(2.0, 1.7, 2.3, n=5))
+    >>> e.value, e.lo, e.hi
+    (1.5, 0.8, 2.3)
+    """
+    objections = tuple(dict.fromkeys([*least.objections, *most.objections]))
+    return replace(most, value=(least.value + most.value) / 2, lo=least.lo, objections=objections)
 
 
 def logarithm(values: Array) -> Array:

@@ -172,6 +172,10 @@ def _install(
         tokens_BTD = tokens_of(output)
         before, patch_BPD = tokens_BTD[:, :prefix], tokens_BTD[:, prefix:]
         left = kept(keep, patch_BPD.shape[1])
+        if left == patch_BPD.shape[1]:
+            sparse.places = sparse.size = None
+            seen.clear()
+            return output
         if policy == "merge":
             key_BPd = layer.key.of(seen["key"])[:, prefix:].unflatten(-1, (layer.heads, -1)).mean(2)
             patch_BKD, sparse.size = merge(patch_BPD, key_BPd, left)

@@ -136,20 +136,20 @@ def tokens_of(
 
 
 def thinned(
-    rng: np.random.Generator, pattern_BL: np.ndarray, tau_BL: np.ndarray, *, removed: int, policy: str
+    rng: np.random.Generator, pattern_BL: np.ndarray, noisy_BL: np.ndarray, *, removed: int, policy: str
 ) -> np.ndarray:
     """The places of the tokens that stay when `removed` of a kind are taken out at random, (B, L - removed), in order.
 
     Valid where a sample has as many of the kind.
 
-    >>> pattern_BL, tau_BL = np.array([[0, 2, 3, 1]]), np.zeros((1, 4))
-    >>> thinned(np.random.default_rng(0), pattern_BL, tau_BL, removed=2, policy="irrelevant").tolist()
+    >>> pattern_BL, noisy_BL = np.array([[0, 2, 3, 1]]), np.zeros((1, 4), bool)
+    >>> thinned(np.random.default_rng(0), pattern_BL, noisy_BL, removed=2, policy="irrelevant").tolist()
     [[0, 3]]
     """
     first_BL = {
         "random": np.ones_like(pattern_BL, dtype=bool),
         "irrelevant": pattern_BL >= 2,
-        "noisy": tau_BL > tau_BL.min(),
+        "noisy": noisy_BL,
     }[policy]
     # Tokens of the kind come first, in random order.
     order_BL = (rng.random(pattern_BL.shape) - first_BL).argsort(1)

@@ -53,6 +53,9 @@ from lemmata.vision.data import (
 
 __all__ = ["OneLayer", "attention", "forward"]
 
+# As far as a share of tokens may be off what was asked for: then another condition would be judged under its name.
+ROUNDED = 0.05
+
 
 def attention(params: Params, samples: Samples) -> Tensor:
     """What each query attends to: attn_EBTT on patterns, weighted by their shares, or attn_EBLL on tokens.
@@ -146,14 +149,25 @@ class OneLayer(Trainee):
         if not (wrong < right and right + wrong <= self.L):
             expected = f"more relevant tokens than confusion tokens, and no more of both than L = {self.L}"
             raise ConstantError(expected, f"{right} and {wrong}", "raise alpha_s, or lower ratio")
+        asked, asked_wrong = self.alpha_s * self.L, self.ratio * self.alpha_s * self.L
+        if abs(right - asked) > ROUNDED * asked or abs(wrong - asked_wrong) > 4 * ROUNDED * asked_wrong:
+            expected = f"tokens that are whole to {ROUNDED:.0%} (relevant) and {4 * ROUNDED:.0%} (confusion)"
+            raise ConstantError(expected, f"{asked:g} and {asked_wrong:g} of {self.L}", "raise L, or change the shares")
         noise = (self.tau > 0 or self.noisy > 0 or self.removed > 0) and not self.tokens
         if noise:
             got = f"tau = {self.tau:g}, noisy = {self.noisy}, removed = {self.removed}"
             raise ConstantError("tokens = true where tokens have noise or are removed", got, "set tokens to true")
+        if self.policy == "noisy" and self.removed and not self.tau_noisy > self.tau:
+            got = f"tau_noisy = {self.tau_noisy:g}, tau = {self.tau:g}"
+            raise ConstantError("noisy tokens with more noise than the others", got, "raise tau_noisy, or lower tau")
         there = {"random": self.L - 1, "irrelevant": self.L - right - wrong, "noisy": self.noisy}[self.policy]
-        if self.removed > there or self.noisy > self.L:
-            expected = f"at most {there} tokens to remove ({self.policy}), and {self.L} noisy ones"
-            raise ConstantError(expected, f"removed = {self.removed}, noisy = {self.noisy}", "remove fewer")
+        if self.noisy > self.L:
+            raise ConstantError(
+                f"at most L = {self.L} noisy tokens", f"noisy = {self.noisy}", "lower noisy, or raise L"
+            )
+        if self.removed > there:
+            expected = f"at most {there} tokens to remove ({self.policy})"
+            raise ConstantError(expected, f"removed = {self.removed}", "remove fewer")
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -205,7 +219,7 @@ class OneLayer(Trainee):
         noisy_BL = rng.random((count, self.L)).argsort(1) < self.noisy
         tau_BL = np.where(noisy_BL, self.tau_noisy, self.tau)
         token_BLd, pattern_BL = tokens_of(rng, pattern_BT, count_BT, d=self.M, tau_BL=tau_BL)
-        kept_BL = thinned(rng, pattern_BL, tau_BL, removed=self.removed, policy=self.policy)
+        kept_BL = thinned(rng, pattern_BL, noisy_BL, removed=self.removed, policy=self.policy)
         token_BLd = np.take_along_axis(token_BLd, kept_BL[..., None], 1)
         pattern_BL = np.take_along_axis(pattern_BL, kept_BL, 1)
         return Tokens(torch.from_numpy(token_BLd)[None], torch.from_numpy(pattern_BL)[None], label_EB)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -16,7 +15,7 @@ from lemmata.lab.errors import DataError
 from lemmata.lab.figure import Curve, Figure, Mark, Panel, curves, drawable, power_law, threshold
 from lemmata.lab.frames import by_seed, extreme_by_seed, pick
 from lemmata.lab.rule import above, at_least, at_most, between, within
-from lemmata.lab.stats import Estimate, censored_exponent, clopper_pearson, mean_t
+from lemmata.lab.stats import Estimate, censored_exponent, clopper_pearson, hull, mean_t
 
 # The coefficient at which unlearning is asked about, as in the paper's experiments.
 FULL = -1.0
@@ -85,7 +84,7 @@ def growth(frame: pd.DataFrame) -> Estimate:
     near, far = alpha_P.argmin(), alpha_P.argmax()
     with np.errstate(divide="ignore", invalid="ignore"):  # a window that never opened, or never closed
         least, most = (mean_t(a / b) for a, b in ((lo_SP[:, near], hi_SP[:, far]), (hi_SP[:, near], lo_SP[:, far])))
-    return replace(most, value=(least.value + most.value) / 2, lo=least.lo)
+    return hull(least, most)
 
 
 def still_open(frame: pd.DataFrame) -> Estimate:

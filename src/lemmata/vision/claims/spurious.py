@@ -23,7 +23,15 @@ NEAR, LEARNED = 0.95, 0.65
 
 
 def accuracy(frame: pd.DataFrame, *, pretraining: str, border: int, metric: str = "accuracy") -> np.ndarray:
-    """Accuracy on test images with borders of either kind, (S,)."""
+    """Accuracy on test images with borders of either kind, (S,).
+
+    Raises:
+        DataError: no pre-training, or nothing after it: there is no start, or no border, to speak of.
+    """
+    shares = set(frame["pre_share"])
+    if not all(0 < share < 1 for share in shares):
+        fix = "leave pre_share to the claim's own constant"
+        raise DataError("a share of pre-training between 0 and 1", f"{', '.join(map(str, shares))}", fix)
     return by_seed(frame, metric, {"pretraining": pretraining, "border": border})
 
 
@@ -34,6 +42,7 @@ def gain(frame: pd.DataFrame, *, pretraining: str, widest: int) -> Estimate:
 
 def rise(frame: pd.DataFrame, *, pretraining: str) -> Estimate:
     """The rank correlation of accuracy with alpha_*, one a seed."""
+    accuracy(frame, pretraining=pretraining, border=0)  # where there is no start or no border it says so
     alpha_P, value_SP = grid_by_seed(frame, "accuracy", "x", {"pretraining": pretraining})
     if len(alpha_P) < 3:
         raise DataError("several alpha_*", f"{len(alpha_P)}", "leave border to the claim's own sweep")
@@ -49,6 +58,7 @@ def level(frame: pd.DataFrame, *, pretraining: str) -> Estimate:
 
 def ahead(frame: pd.DataFrame) -> Estimate:
     """What the clean start is ahead of the coloured one, at the alpha_* where it is least."""
+    accuracy(frame, pretraining="clean", border=0)  # where there is no start or no border it says so
     tables = [grid_by_seed(frame, "accuracy", "x", {"pretraining": start})[1] for start in STARTS]
     if tables[0].shape != tables[1].shape:
         raise DataError("both starts at every alpha_*", "one", "leave pretraining to the claim's own sweep")
@@ -91,9 +101,9 @@ def figure(frames: Frames, of: Experiment) -> Figure:
             attention,
         ),
         caption="Accuracy on test images against the share alpha_* of tokens that are the image's: the others are a "
-        f"border of b crops of other images, whose kind was the label's in {of.base.rho:.0%} of the training images. "
-        "Right: the "
-        "answer's attention on the image in the last layer, on images with a border of the other kind.",
+        f"border of b crops of other images, whose kind was the label's in {frame['rho'].iloc[0]:.0%} of the training "
+        "images. Right: the answer's attention on the image in the last layer, on images with a border of the other "
+        "kind.",
     )
 
 
@@ -164,7 +174,7 @@ CLAIM = Claim(
     title="Spurious borders, on digits",
     statement="The more of a sample's tokens are relevant, the higher the accuracy where the others go with the label "
     "in training only, and the higher the better the start. On scikit-learn's digits of 2 to 9: is it even? Borders "
-    "are crops of zeros and ones.",
+    "are crops of zeros and ones, of the label's kind in nine of ten training images.",
     source="figure (v) (CIFAR-10 with plants of ImageNet)",
     cites=("li2023vision",),
     predictions=predictions(SPURIOUS, max(BORDERS)),
