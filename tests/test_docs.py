@@ -21,7 +21,7 @@ from brief import briefly
 from jsonschema import Draft202012Validator
 
 import lemmata
-from lemmata import cot, editing, icl, registry, vision
+from lemmata import cot, editing, graph, icl, registry, vision
 from lemmata.cli import main
 from lemmata.cli.group import verbs
 from lemmata.lab.trainee import Trainee
@@ -30,7 +30,7 @@ from lemmata.show import pages
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = {str(path.relative_to(ROOT)): path for path in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]}
-MODULES = (icl, cot, editing, vision)  # one a paper
+MODULES = (icl, cot, editing, vision, graph)  # one a paper
 EXTEND = "docs/extend.md"  # its blocks are a package, which tests/test_registry.py installs
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -68,7 +68,7 @@ def plugins(tmp_path, monkeypatch):
 
 
 def test_a_plugin_stands_behind_the_built_in_papers(plugins):
-    assert [paper.id for paper in registry.papers()] == ["icl", "cot", "editing", "vision", "quadratic"]
+    assert [paper.id for paper in registry.papers()] == ["icl", "cot", "editing", "vision", "graph", "quadratic"]
     assert registry.claim("quadratic.floor") is registry.claims("quadratic")[0]
     assert [claim.id for claim in registry.claims("quadratic.any-step")] == ["quadratic.any-step"]
     assert registry.trainee("quadratic.noisy").__name__ == "NoisyQuadratic"

@@ -14,6 +14,7 @@ QUICK = ["quadratic", "--quick", "--workers", "1"]
 ADVICE = ["--base", "base", "--add", "ft1", "--add", "ft2", "--advise"]
 ADVICE += ["--inputs", "inputs.jsonl", "--forward", "net.py:forward"]
 TOKENS = ["tokens", "vit", "--images", "pictures"]
+NEIGHBOURS = ["neighbours", "--graph", "mine.npz", "--max-hops", "2", "--seeds", "2", "--steps", "20"]
 CALLS = {
     "check": [
         ["check", *QUICK, "--json"],
@@ -46,6 +47,11 @@ CALLS = {
         [*TOKENS, "--json"],
         [*TOKENS, "--policy", "merge", "--keep", "0.5", "--json"],
         [*TOKENS, "--advise", "--json"],
+    ],
+    "neighbours": [
+        [*NEIGHBOURS, "--json"],
+        [*NEIGHBOURS, "--advise", "--json"],
+        [*NEIGHBOURS, "--compare", "--json"],
     ],
     "doctor": [["doctor", "--json"], ["doctor", "--store", "none", "--json"]],
     "bench": [["bench", "--rounds", "1", "--json"], ["bench", "icl", "--compile", "--json"]],

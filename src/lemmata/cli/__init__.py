@@ -7,6 +7,7 @@
     examples.py  examples: how many demonstrations a prompt needs (matrices.py reads files, measured.py the store)
     edit.py      edit: task vectors added to a checkpoint, or subtracted (advice.py and edited.py say what came out)
     tokens.py    tokens: a vision transformer with fewer tokens (sparsity.py says what came out)
+    neighbours.py  neighbours: which distances of a graph carry the label (hops.py says what came out)
     errors.py    how a call ends that cannot succeed
 
 Nothing here imports torch before a verb needs it, so that `--help` is at once.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lemmata.cli import about, checking, edit, examples, reading, tokens
+from lemmata.cli import about, checking, edit, examples, neighbours, reading, tokens
 from lemmata.cli.errors import explain
 from lemmata.cli.group import verbs
 from lemmata.cli.output import say
@@ -34,6 +35,7 @@ for _verb in (
     examples.examples,
     edit.edit,
     tokens.tokens,
+    neighbours.neighbours,
     about.cite,
     about.doctor,
     about.bench,

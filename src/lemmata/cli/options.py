@@ -25,6 +25,7 @@ __all__ = [
     "as_json",
     "asked",
     "compiled",
+    "data",
     "engine",
     "force",
     "how",
@@ -179,6 +180,17 @@ what = _together(
     ),
 )
 
+data = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    envvar="LEMMATA_DATA",
+    show_envvar=True,
+    expose_value=False,
+    callback=_set_data_root,
+    help="The root folder of local data.",
+)
+
 where = _together(
     _option(
         "--store",
@@ -190,16 +202,7 @@ where = _together(
         show_envvar=True,
         help="The folder that keeps every measurement.",
     ),
-    click.option(
-        "--data",
-        type=click.Path(path_type=Path),
-        metavar="DIR",
-        envvar="LEMMATA_DATA",
-        show_envvar=True,
-        expose_value=False,
-        callback=_set_data_root,
-        help="The root folder of local data.",
-    ),
+    data,
 )
 
 workers = _option("--workers", type=Whole(1), help="Processes to train in.  [default: one a core]")

@@ -73,7 +73,7 @@ DISTANCES = Experiment(
     base=HopTransformer(),
     measures=(HopAccuracy(), HopAttention(), SameLabel()),
     points=ByProfile(_distances((1, 3, 7, 11)), _distances(SINGLE), _distances(SINGLE)),
-    seeds=ByProfile(quick=3, default=5, full=10),
+    seeds=ByProfile(quick=5, default=10, full=20),
 )
 
 # The three networks by the share of labelled nodes.
@@ -87,5 +87,5 @@ SHARES = Experiment(
             for shares in ((0.02, 0.6), (0.01, 0.05, 0.2, 0.6), (0.01, 0.02, 0.05, 0.1, 0.2, 0.6))
         ]
     ),
-    seeds=ByProfile(quick=3, default=5, full=10),
+    seeds=ByProfile(quick=5, default=10, full=20),
 )

@@ -60,7 +60,7 @@ def cached(name: str, arrays: Sequence[str], of: Mapping[str, str | int], comput
 def _read(path: Path) -> Arrays | None:
     try:
         # Nothing pickled is read, whoever put the file there.
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None

@@ -96,7 +96,7 @@ def bind(model: nn.Module, pixels: Tensor) -> Bound:
             takes other tokens each time, or that was compiled.
     """
     if hasattr(model, "_orig_mod"):
-        fix = "pass the model that was compiled, and compile it inside the context"
+        fix = "pass the model that torch.compile was given, and run it uncompiled"
         raise InputError("a model as it was before torch.compile", type(model).__name__, fix)
     if pixels.ndim != 4:
         got = f"a tensor of shape {tuple(pixels.shape)}"

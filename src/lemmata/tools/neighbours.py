@@ -33,7 +33,19 @@ from lemmata.lab.hop_transformer import HopTransformer
 from lemmata.lab.stats import Estimate, mean_t, paired_t
 from lemmata.tools.sampler import Sampler
 
-__all__ = ["Arm", "Distance", "Learned", "Sampler", "Studied", "advised", "compare", "learn", "network", "study"]
+__all__ = [
+    "Arm",
+    "Distance",
+    "Learned",
+    "Sampler",
+    "Studied",
+    "advised",
+    "compare",
+    "expected_seconds",
+    "learn",
+    "network",
+    "study",
+]
 
 # Told of so many of so many.
 Told = Callable[[int, int], None]
@@ -228,6 +240,11 @@ def arms_of(config: HopTransformer, hops: Sequence[int]) -> dict[str, HopTransfo
         f"the whole neighbourhood, up to {WHOLE} nodes at each of {config.last}": config.replace({"S": WHOLE}),
         "no neighbours": config.replace({"last": 0}),
     }
+
+
+def expected_seconds(config: HopTransformer, hops: Sequence[int], seeds: int, learned: Learned) -> float:
+    """How long the comparison takes, about, from how long a fit of all distances took."""
+    return sum(learned.seconds * arm.work() / config.work() for arm in arms_of(config, hops).values()) * seeds
 
 
 def _fitted(config: HopTransformer, seed: int) -> dict[tuple[str, float], float]:

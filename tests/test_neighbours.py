@@ -1,0 +1,180 @@
+"""`lemmata neighbours`: what it measures, what it says, what it writes and what it refuses; and batches for PyG."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_graphs import arrays, save_graph
+
+from lemmata.graph.theory import margins
+from lemmata.lab.hops import class_counts, groups
+from lemmata.lab.stats import mean_t
+from lemmata.tools.graph_files import read_graph
+from lemmata.tools.neighbours import arms_of, network, study
+
+FAST = ["--seeds", "2", "--steps", "60"]
+
+
+@pytest.fixture
+def graph(shell, monkeypatch):
+    """The command line beside a small graph, with a cache of its own."""
+    monkeypatch.setenv("LEMMATA_CACHE", str(shell.folder / "cache"))
+    save_graph(shell.folder / "a.npz")
+    save_graph(shell.folder / "a.pt")
+    return shell
+
+
+def test_margins_are_those_of_the_whole_groups(graph):
+    own = read_graph("a.npz")
+    found = study(own, max_hops=3)
+    for z, distance in enumerate(found.distances, 1):
+        count, size = [], []
+        for _, of in groups(own.indptr, own.indices, max_hops=3):
+            count.append(class_counts(of[z - 1], own.label_N, 2))
+            size.append(of[z - 1].size_B)
+        margin_N = margins(np.concatenate(count)[:, None], np.concatenate(size)[:, None], own.label_N)[:, 0]
+        expected = mean_t(margin_N[np.isfinite(margin_N)])
+        assert (distance.margin.value, distance.margin.lo) == pytest.approx((expected.value, expected.lo))
+        assert distance.obeying == pytest.approx((margin_N > 0).mean())
+        assert distance.reached == pytest.approx(np.isfinite(margin_N).mean())
+    assert found.core == 1 and found.obeying == found.distances[0].obeying
+    assert all(d.carries for d in found.distances) and abs(found.distances[0].chance - 0.5) < 0.1
+
+
+def test_advice_is_where_the_label_is(graph):
+    save_graph(graph.folder / "h.npz", **arrays(homophilous=False))
+    for name, core in (("a.npz", 1), ("h.npz", 2)):
+        record = graph.run("neighbours", "--graph", name, "--max-hops", 2, "--advise", "--seeds", 3, "--json").json
+        assert record["core"]["distance"] == core and core in record["advice"]["hops"]
+        for each in record["distances"]:
+            advised = each["carries"] and each["bias"]["value"] > 0
+            assert (each["distance"] in record["advice"]["hops"]) == advised
+            assert each["carries"] == (each["over_chance"]["lo"] > 0)
+    assert not record["distances"][0]["carries"], "distance 1 votes against the label"
+    assert record["core"]["holds"] is False and record["core"]["obeying"] < 1
+
+
+def test_a_call_for_reading_and_the_setting_it_writes(graph):
+    call = ["neighbours", "--graph", "a.pt", "--max-hops", 2, *FAST, "-o", "s.json"]
+    out = graph.run(*call).out
+    for said in ("graph     a: 240 nodes", "label     distances 1, 2 carry", "core      distance 1", "advice    "):
+        assert said in out
+    written = json.loads((graph.folder / "s.json").read_text())
+    assert written["graph"] == "a" and written["size"] == 4
+    assert "pass --force" in graph.refuse(*call)
+    graph.run(*call, "--force")
+
+
+def test_other_ways_to_sample_have_the_same_seeds_and_budget(graph):
+    config = network(study(read_graph("a.npz"), max_hops=4), size=3, labelled=0.5, steps=60)
+    arms = list(arms_of(config, [1, 3]).values())
+    assert [arm.hops for arm in arms] == [(1, 3), (1, 2, 3), (1, 2, 3, 4), ()]
+    assert (arms[0].T, arms[1].sampling, arms[1].T, arms[2].S) == (6, "ball", 6, 16)
+    assert {(arm.steps, arm.labelled, arm.graph) for arm in arms} == {(60, 0.5, config.graph)}
+    record = graph.run("neighbours", "--graph", "a.npz", "--max-hops", 2, *FAST, "--compare", "--json").json
+    first, *others = record["comparison"]
+    assert first["behind"] is None and len(others) == 3
+    for other in others:
+        gap = first["accuracy"]["value"] - other["accuracy"]["value"]
+        assert other["behind"]["value"] == pytest.approx(gap) and other["seconds"] > 0
+
+
+def test_repairs_are_said(graph):
+    ran = graph.run("neighbours", "--graph", "a.npz", "--max-hops", 1, *FAST)
+    assert "self-loop" in ran.err or "repeated edges" in ran.err
+
+
+def damaged(graph):
+    label = arrays()["labels"]
+    save_graph(graph.folder / "nan.npz", features=np.full((240, 2), np.nan))
+    save_graph(graph.folder / "short.npz", labels=label[:9])
+    save_graph(graph.folder / "far.npz", edges=np.array([[0], [240]]))
+    save_graph(graph.folder / "gap.npz", labels=np.where(label == 1, 2, label))
+    np.savez(graph.folder / "lacking.npz", edges=np.zeros((2, 1), int))
+    np.savez(graph.folder / "objects.npz", edges=np.array([{}], object), features=label, labels=label)
+    (graph.folder / "text.npz").write_text("no graph")
+    (graph.folder / "text.pt").write_text("no graph")
+    torch.save({"edge_index": print}, graph.folder / "code.pt")
+    torch.save([1, 2], graph.folder / "list.pt")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["nan.npz"], "finite features"),
+        (["short.npz"], "labels (240,)"),
+        (["far.npz"], "edges between nodes 0 to 239"),
+        (["gap.npz"], "a labelled node of every class"),
+        (["lacking.npz"], "without features"),
+        (["objects.npz"], "an .npz file of plain arrays"),
+        (["text.npz"], "an .npz file of plain arrays"),
+        (["text.pt"], "a .pt file of tensors and nothing else"),
+        (["code.pt"], "a .pt file of tensors and nothing else"),
+        (["list.pt"], "a dictionary of tensors"),
+        (["none.npz"], "which does not exist"),
+        (["PubMid"], "one of PubMed, Cora"),
+        (["a.npz", "--max-hops", 0], "at least 1 for --max-hops"),
+        (["a.npz", "--labelled", 1], "between 0 and 1"),
+        (["a.npz", "--seeds", 1], "at least 2 for --seeds"),
+        (["a.npz", "-o", "x.txt"], "ends in .json"),
+    ],
+    ids=lambda value: value[0] + "".join(map(str, value[1:])) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_is_refused(graph, args, said):
+    damaged(graph)
+    before = graph.files()
+    assert said in graph.refuse("neighbours", "--graph", *args)
+    assert graph.files() == before, "nothing is written"
+
+
+# Batches
+
+
+def test_batches_are_nodes_at_their_distances():
+    geometric: Any = pytest.importorskip("torch_geometric.data")
+    from lemmata.tools.neighbours import Sampler
+
+    parts = arrays()
+    data = geometric.Data(
+        x=torch.from_numpy(parts["features"]),
+        edge_index=torch.from_numpy(parts["edges"]),
+        y=torch.from_numpy(parts["labels"]),
+    )
+    mask = torch.arange(240) < 50
+    sampler = Sampler(data, hops=[3, 1], size=2, batch_size=20, nodes=mask, seed=1)
+    own = read_graph_of(parts)
+    distance = {}
+    for source_B, found in groups(own.indptr, own.indices, max_hops=3):
+        for b, source in enumerate(source_B):
+            for z, group in enumerate(found, 1):
+                for node in group.node_X[group.start_B1[b] : group.start_B1[b + 1]]:
+                    distance[int(source), int(node)] = z
+    seen, first = [], []
+    for batch in sampler:
+        seeds = batch.n_id[: batch.batch_size].tolist()
+        seen += seeds
+        first.append(batch.n_id.tolist())
+        assert torch.equal(batch.x, data.x[batch.n_id]) and torch.equal(batch.y, data.y[batch.n_id])
+        assert len(set(batch.n_id.tolist())) == len(batch.n_id)
+        per_seed = {}
+        for (node, seed), hop in zip(batch.edge_index.T.tolist(), batch.edge_attr.flatten().tolist(), strict=True):
+            assert seed < batch.batch_size
+            assert distance[int(batch.n_id[seed]), int(batch.n_id[node])] == hop
+            per_seed.setdefault((seed, hop), []).append(node)
+        assert {hop for _, hop in per_seed} <= {1, 3} and all(len(set(v)) == len(v) <= 2 for v in per_seed.values())
+    assert len(sampler) == len(first) == 3 and sorted(seen) == list(range(50))
+    assert [batch.n_id.tolist() for batch in sampler] != first, "another pass samples anew"
+    again = Sampler(data, hops=[3, 1], size=2, batch_size=20, nodes=mask, seed=1)
+    assert [batch.n_id.tolist() for batch in again] == first
+    for wrong in ({"hops": []}, {"hops": [0]}, {"size": 0}, {"batch_size": 0}, {"nodes": [240]}, {"nodes": mask[:9]}):
+        with pytest.raises(Exception, match="expected") as error:
+            Sampler(data, **{"hops": [1], "size": 1, **wrong})
+        assert type(error.value).__name__ == "InputError"
+
+
+def read_graph_of(parts):
+    from lemmata.lab.graphs import graph_of
+
+    return graph_of(parts["edges"], parts["features"], parts["labels"], name="x")
