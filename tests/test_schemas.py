@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from checkpoints import save, weights
 from jsonschema import Draft202012Validator, ValidationError
+from small_graphs import save_graph
 from vision import save_model, save_pictures
 
 SCHEMAS = Path(__file__).parent.parent / "docs" / "schemas"
@@ -98,10 +99,12 @@ def models(checked):
 
 
 @pytest.fixture
-def pictures(checked):
-    """A vision transformer and images, in the working folder."""
+def pictures(checked, monkeypatch):
+    """A vision transformer and images, and a graph, in the working folder."""
     save_model("vit")
     save_pictures("pictures")
+    save_graph("mine.npz")
+    monkeypatch.setenv("LEMMATA_CACHE", "cache")
 
 
 @pytest.mark.parametrize("verb", CALLS)
