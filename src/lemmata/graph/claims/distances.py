@@ -172,7 +172,7 @@ CLAIM = Claim(
     title="What distances are worth on real graphs",
     statement="On PubMed the bias is high at small distances, low at 6 and 7 and in between beyond, and so is the "
     "accuracy of neighbours at that distance alone; on Actor both are flat. Asked with 4 sampled nodes at each of 12 "
-    "distances.",
+    "distances. Takes about 20 minutes with --quick on two cores, and an hour without.",
     source="figure 8",
     cites=("li2024graph",),
     needs=NEEDS,

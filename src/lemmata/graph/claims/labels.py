@@ -68,7 +68,8 @@ CLAIM = Claim(
     id="graph.labels",
     title="The three networks on real graphs",
     statement="A graph transformer with a bias for each distance is better than without, and that is better than graph "
-    "convolution, at every share of labelled nodes. Asked with 4 sampled nodes at each of 12 distances.",
+    "convolution, at every share of labelled nodes. Asked with 4 sampled nodes at each of 12 distances. "
+    "Takes about 20 minutes with --quick on two cores, and more than an hour without.",
     source="figure 9",
     cites=("li2024graph",),
     needs=NEEDS,
