@@ -239,3 +239,22 @@ def test_named_graphs_are_read(name, nodes, edges, classes):
         assert (graph.nodes, graph.edges) == (nodes, edges)
     else:
         assert graph.nodes > 500 and np.isfinite(distances(graph)).all()
+
+
+@pytest.mark.parametrize("name", ["PubMed", "Actor", "PascalVOC-SP"])
+def test_missing_files_are_not_looked_for_on_the_network(name, tmp_path, monkeypatch):
+    pytest.importorskip("torch_geometric")
+    import socket
+
+    from lemmata.lab.errors import DataError
+    from lemmata.lab.graph_sets import FOLDERS
+
+    def connect(*args):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setenv("LEMMATA_DATA", str(tmp_path))
+    (tmp_path / FOLDERS[name] / "raw").mkdir(parents=True)
+    with pytest.raises(DataError, match="the raw files of") as error:
+        open_graph(name)
+    assert "FileNotFoundError" in error.value.got

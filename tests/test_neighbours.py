@@ -137,7 +137,7 @@ def test_batches_are_nodes_at_their_distances():
     from lemmata.tools.neighbours import Sampler
 
     parts = arrays()
-    data = geometric.Data(
+    data: Any = geometric.Data(
         x=torch.from_numpy(parts["features"]),
         edge_index=torch.from_numpy(parts["edges"]),
         y=torch.from_numpy(parts["labels"]),
@@ -152,6 +152,7 @@ def test_batches_are_nodes_at_their_distances():
                 for node in group.node_X[group.start_B1[b] : group.start_B1[b + 1]]:
                     distance[int(source), int(node)] = z
     seen, first = [], []
+    batch: Any
     for batch in sampler:
         seeds = batch.n_id[: batch.batch_size].tolist()
         seen += seeds

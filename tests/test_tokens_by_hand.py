@@ -198,7 +198,7 @@ def test_masks_mark_patches_where_they_are(vit):
     mask[0:4, 8:16] = 1
     mask[4:8, 8:12] = 1
     some = by_hand.held[:5]
-    np.savez(vit.folder / "masks.npz", **{by_hand.pictures.names[i]: mask for i in some})
+    np.savez(vit.folder / "masks.npz", allow_pickle=False, **{by_hand.pictures.names[i]: mask for i in some})
     condition = vit.run(*CALL, "--mask", "masks.npz", "--json").json["condition"]
     relevant = np.zeros((5, 16), bool)
     relevant[:, MARKED] = True
@@ -210,7 +210,7 @@ def test_a_large_mask_does_not_make_the_condition_hold(vit):
     by_hand = ByHand(vit.folder)
     mask = np.ones((16, 16))
     mask[:4] = 0
-    np.savez(vit.folder / "masks.npz", **{by_hand.pictures.names[i]: mask for i in by_hand.held})
+    np.savez(vit.folder / "masks.npz", allow_pickle=False, **{by_hand.pictures.names[i]: mask for i in by_hand.held})
     condition = vit.run(*CALL, "--mask", "masks.npz", "--json").json["condition"]
     for each in condition["layers"]:
         assert each["mass"]["lo"] > 0.5, "more than half of the attention, which is no merit with 75 % of the patches"

@@ -3,12 +3,12 @@
     name           what                                            below the data root
     PubMed, Cora   papers and their citations                      planetoid/NAME/raw
     Actor          actors on the same page of an encyclopaedia     actor/raw
-    PascalVOC-SP   superpixels of one photograph, the first        lrgb/pascalvocsp/raw
+    PascalVOC-SP   superpixels of one photograph, the first        lrgb/pascalvoc-sp/raw
     superpixels    superpixels of a mosaic of CIFAR-10's images    cifar10
 
-PyG's loaders write beside the raw files, so these are copied to a temporary folder first. The raw files of Planetoid
-and PascalVOC-SP are pickles, which PyG's own loaders read: the one exception to reading none, and only for files that
-the user points to.
+PyG's loaders write beside the raw files, so these are copied to a temporary folder first; what is missing is not looked
+for on the network. The raw files of Planetoid and PascalVOC-SP are pickles, which PyG's own loaders read: the one
+exception to reading none, and only for files that the user points to.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FOLDERS = {
     "PubMed": "planetoid/PubMed",
     "Cora": "planetoid/Cora",
     "Actor": "actor",
-    "PascalVOC-SP": "lrgb/pascalvocsp",
+    "PascalVOC-SP": "lrgb/pascalvoc-sp",
     "superpixels": "cifar10",
 }
 NAMES = tuple(FOLDERS)
@@ -106,16 +106,29 @@ def _read_copy(folder: Path, name: str, read: Callable[[str, str], Any]) -> Any:
         return read(copy, name)
 
 
+def _local(loader: Any) -> Any:
+    """The same loader, which does not look for missing files on the network."""
+
+    class Local(loader):
+        """It, without the network."""
+
+        def download(self) -> None:
+            missed = [path.name for path in map(Path, self.raw_paths) if not path.exists()]
+            raise FileNotFoundError(f"no {', '.join(missed)}")
+
+    return Local
+
+
 def _planetoid(copy: str, name: str) -> Any:
     from torch_geometric.datasets import Planetoid
 
-    return Planetoid(copy, name)[0]
+    return _local(Planetoid)(copy, name)[0]
 
 
 def _actor(copy: str, name: str) -> Any:
     from torch_geometric.datasets import Actor
 
-    return Actor(copy)[0]
+    return _local(Actor)(copy)[0]
 
 
 def _photograph(copy: str, name: str) -> Any:
@@ -123,6 +136,6 @@ def _photograph(copy: str, name: str) -> Any:
     import torch
     from torch_geometric.datasets import LRGBDataset
 
-    data: Any = LRGBDataset(copy, name, split="train")[0]
+    data: Any = _local(LRGBDataset)(copy, name, split="train")[0]
     data.y = torch.unique(data.y, return_inverse=True)[1]
     return data
