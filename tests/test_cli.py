@@ -267,7 +267,8 @@ def test_cite_prints_each_entry_once_and_lemmata_itself(shell):
 def test_doctor_examines_without_a_store_and_with_one(checked):
     found = checked.run("doctor", "--json").json
     assert (found["store"]["cells"], found["store"]["damaged"], found["problems"]) == (15, [], [])
-    needy = ["editing.coloured-mnist", "editing.language", "vision.spurious-cifar", "needy.floor"]
+    needy = ["editing.coloured-mnist", "editing.language", "vision.spurious-cifar"]
+    needy += ["graph.distances", "graph.labels", "needy.floor"]
     assert [claim["id"] for claim in found["claims"]] == needy
     assert "torch" in found["packages"]
     assert {extra["name"] for extra in found["extras"]} >= {"docs", "test"}
