@@ -1,7 +1,5 @@
 """Search by distance against scipy, what is drawn, what is kept on disk, and the network on it against its formula."""
 
-import os
-
 import numpy as np
 import pytest
 import textbook_hops
@@ -18,6 +16,7 @@ from lemmata.lab.hop_data import split
 from lemmata.lab.hop_measures import HopAccuracy, HopAttention
 from lemmata.lab.hop_transformer import HopTransformer, forward, hidden, seen_by
 from lemmata.lab.hops import Groups, draw, draw_ball, groups
+from lemmata.lab.needs import missing
 
 
 @pytest.fixture(autouse=True)
@@ -223,16 +222,15 @@ def test_graphs_that_cannot_be_are_refused(parts, said):
     assert said in error.value.expected and error.value.fix
 
 
-DATA = os.environ.get("LEMMATA_DATA")
+LACKING = missing(["extra:torch_geometric", "data:planetoid", "data:actor", "data:cifar10"])
 
 
-@pytest.mark.skipif(not DATA, reason="needs LEMMATA_DATA with planetoid, actor and cifar10 below it")
+@pytest.mark.skipif(bool(LACKING), reason="; ".join(LACKING))
 @pytest.mark.parametrize(
     ("name", "nodes", "edges", "classes"),
     [("Cora", 2708, 5278, 7), ("PubMed", 19717, 44324, 3), ("Actor", 7600, 26659, 5), ("superpixels", None, None, 10)],
 )
 def test_named_graphs_are_read(name, nodes, edges, classes):
-    pytest.importorskip("torch_geometric")
     graph = open_graph(name)
     assert graph.classes == classes
     if nodes:
