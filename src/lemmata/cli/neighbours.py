@@ -30,10 +30,8 @@ __all__ = ["neighbours"]
 @click.option("--steps", type=Whole(1), default=300, show_default=True, help="Gradient steps of a fit.")
 @click.option("--advise", is_flag=True, help="Say which distances to sample from. --compare and --output do it too.")
 @click.option("--compare", is_flag=True, help="Check them against other ways to sample.")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE.json", help="Write the sampler's setting."
-)
-@click.option("--force", is_flag=True, help="Replace an existing file.")
+@options.output("Write the sampler's setting, as .json.", required=False)
+@options.force
 @options.data
 @options.as_json
 def neighbours(
@@ -89,11 +87,10 @@ def neighbours(
             learned = tool.learn(config, seeds, told=meter)
         hops = tool.advised(studied, learned) if advise or compare or output else None
         arms = None
-        if compare:
-            seconds = tool.expected_seconds(config, hops or (), seeds, learned)
-            say(f"comparison: about {duration(seconds)}")
+        if compare and hops:
+            say(f"comparison: about {duration(tool.expected_seconds(config, hops, seeds, learned))}")
             with Meter("fits") as meter:
-                arms = tool.compare(config, hops or (), seeds, told=meter)
+                arms = tool.compare(config, hops, seeds, told=meter)
     except KeyboardInterrupt:
         say("stopped: nothing is kept of what was measured")
         click.get_current_context().exit(INTERRUPTED)
@@ -101,5 +98,7 @@ def neighbours(
         print_json(record(studied, learned, hops, arms, size=size))
     else:
         click.echo("\n".join(lines(studied, learned, hops, arms, size=size)))
-    if output is not None:
-        write(output, (to_json(setting(graph, hops or (), size)) + "\n").encode())
+    if not hops and (compare or output):
+        say("no distance is advised: nothing is compared, and nothing written")
+    elif hops and output:
+        write(output, (to_json(setting(graph, hops, size)) + "\n").encode())

@@ -114,7 +114,11 @@ def lines(found: Measured, model: Path, images: Path) -> list[str]:
         ),
         *_condition(found.condition, found.layer),
     ]
-    of = {"speed": found.speed.ratio, "accuracy": found.drop, "attention on relevant": found.condition.mass[0]}
+    of = {
+        "speed": found.speed.ratio,
+        "accuracy": found.drop,
+        "attention on relevant": found.condition.mass[found.layer - 1],
+    }
     rows += [(f"note on {name}", "; ".join(e.objections)) for name, e in of.items() if e.objections]
     width = max(len(name) for name, _ in rows)
     return [f"{name:{width}}  {text}" for name, text in rows]
