@@ -332,6 +332,8 @@ def test_statistics_of_accuracy():
     assert spurious.ahead(frame).value == pytest.approx(0.1)
     falling = rows_of(lambda start, b, s: b / 100)
     assert spurious.rise(falling, pretraining="coloured").value == pytest.approx(-1)
+    with pytest.raises(DataError, match="pre-training between 0 and 1"):
+        spurious.rise(frame.assign(pre_share=1.0), pretraining="clean")
     with pytest.raises(DataError, match="both starts"):
         spurious.ahead(frame[~((frame["pretraining"] == "clean") & (frame["border"] == 5))])
     with pytest.raises(DataError, match="several alpha"):

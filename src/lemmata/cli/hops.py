@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from lemmata.cli.output import ends
+
 if TYPE_CHECKING:
     from lemmata.lab.graphs import Graph
-    from lemmata.lab.stats import Estimate
     from lemmata.tools.neighbours import Arm, Learned, Studied
 
 __all__ = ["lines", "record", "setting"]
@@ -36,26 +36,26 @@ def record(
             {
                 "distance": d.z,
                 "reached": d.reached,
-                "margin": _estimate(d.margin),
-                "over_chance": _estimate(d.excess),
+                "margin": ends(d.margin),
+                "over_chance": ends(d.excess),
                 "carries": d.carries,
                 "obeying": d.obeying,
                 "same_label": d.same,
                 "chance": d.chance,
-                "bias": _estimate(learned.bias[d.z]),
+                "bias": ends(learned.bias[d.z]),
             }
             for d in studied.distances
         ],
         "core": {"distance": studied.core, "obeying": studied.obeying, "holds": studied.obeying == 1},
-        "accuracy": _estimate(learned.accuracy),
+        "accuracy": ends(learned.accuracy),
         "advice": None if hops is None else {"hops": list(hops), "size": size},
         "comparison": None
         if arms is None
         else [
             {
                 "sampling": arm.name,
-                "accuracy": _estimate(arm.accuracy),
-                "behind": None if arm.behind is None else _estimate(arm.behind),
+                "accuracy": ends(arm.accuracy),
+                "behind": None if arm.behind is None else ends(arm.behind),
                 "seconds": arm.seconds,
             }
             for arm in arms
@@ -107,9 +107,3 @@ def _words(distances: Sequence[int], one: str, many: str) -> str:
         return f"no distance {one}"
     named = ", ".join(map(str, distances))
     return f"distances {named} {many}" if len(distances) > 1 else f"distance {named} {one}"
-
-
-def _estimate(estimate: Estimate) -> dict[str, float | None]:
-    """A number and its interval; an open end is null."""
-    ends = {"value": estimate.value, "lo": estimate.lo, "hi": estimate.hi}
-    return {name: value if math.isfinite(value) else None for name, value in ends.items()}

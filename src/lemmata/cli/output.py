@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +11,16 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from lemmata.lab.estimate import Estimate
     from lemmata.lab.store import Store
 
-__all__ = ["print_json", "say", "say_damaged", "to_json", "write"]
+__all__ = ["ends", "print_json", "say", "say_damaged", "to_json", "write"]
+
+
+def ends(estimate: Estimate) -> dict[str, float | None]:
+    """A number and its interval for JSON; what is open, or no number, is null."""
+    found = {"value": estimate.value, "lo": estimate.lo, "hi": estimate.hi}
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
 
 def print_json(record: Mapping[str, object]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lemmata.cli.output import ends
+
 if TYPE_CHECKING:
-    from lemmata.lab.stats import Estimate
     from lemmata.tools.sparsity import Condition, Measured
 
 __all__ = ["lines", "record"]
@@ -40,21 +40,21 @@ def record(found: Measured, model: Path, images: Path) -> dict[str, Any]:
         "keep": found.keep,
         "kept": found.left,
         "speed": {
-            "ratio": _estimate(found.speed.ratio),
+            "ratio": ends(found.speed.ratio),
             "before": found.speed.before,
             "after": found.speed.after,
             "rounds": found.speed.ratio.n,
             "batch": found.speed.batch,
             "threads": found.speed.threads,
         },
-        "accuracy": {"before": found.before, "after": found.after, "drop": _estimate(found.drop)},
+        "accuracy": {"before": found.before, "after": found.after, "drop": ends(found.drop)},
         "condition": {
             "relevance": "removal" if condition.by_removal else "mask",
             "images": condition.images,
             "share": condition.share,
             "holds": holds(condition.mass[found.layer - 1], condition.excess[found.layer - 1]),
             "layers": [
-                {"layer": number, "mass": _estimate(mass), "excess": _estimate(excess), "holds": holds(mass, excess)}
+                {"layer": number, "mass": ends(mass), "excess": ends(excess), "holds": holds(mass, excess)}
                 for number, (mass, excess) in enumerate(zip(condition.mass, condition.excess, strict=True), 1)
             ],
         },
@@ -64,7 +64,7 @@ def record(found: Measured, model: Path, images: Path) -> dict[str, Any]:
             "keep": advised.keep,
             "mass": advised.mass,
             "images": advised.images,
-            "carried": _estimate(advised.carried),
+            "carried": ends(advised.carried),
             "curve": [{"share": share, "mass": mass} for share, mass in advised.curve],
         },
     }
@@ -114,11 +114,8 @@ def lines(found: Measured, model: Path, images: Path) -> list[str]:
         ),
         *_condition(found.condition, found.layer),
     ]
-    of = {
-        "speed": found.speed.ratio,
-        "accuracy": found.drop,
-        "attention on relevant": found.condition.mass[found.layer - 1],
-    }
+    mass = found.condition.mass[found.layer - 1]
+    of = {"speed": found.speed.ratio, "accuracy": found.drop, "attention on relevant": mass}
     rows += [(f"note on {name}", "; ".join(e.objections)) for name, e in of.items() if e.objections]
     width = max(len(name) for name, _ in rows)
     return [f"{name:{width}}  {text}" for name, text in rows]
@@ -147,12 +144,3 @@ def _condition(condition: Condition, layer: int) -> list[tuple[str, str]]:
         ),
         ("condition", verdict[holds(mass, excess)]),
     ]
-
-
-def _estimate(estimate: Estimate) -> dict[str, float | None]:
-    """A number and its interval; an open end is null."""
-    return {
-        "value": estimate.value,
-        "lo": estimate.lo if math.isfinite(estimate.lo) else None,
-        "hi": estimate.hi if math.isfinite(estimate.hi) else None,
-    }

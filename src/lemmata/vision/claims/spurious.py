@@ -22,8 +22,8 @@ STARTS = {"clean": "clean images", "coloured": "coloured images"}
 NEAR, LEARNED = 0.95, 0.65
 
 
-def accuracy(frame: pd.DataFrame, *, pretraining: str, border: int, metric: str = "accuracy") -> np.ndarray:
-    """Accuracy on test images with borders of either kind, (S,).
+def started(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same rows.
 
     Raises:
         DataError: no pre-training, or nothing after it: there is no start, or no border, to speak of.
@@ -32,7 +32,12 @@ def accuracy(frame: pd.DataFrame, *, pretraining: str, border: int, metric: str 
     if not all(0 < share < 1 for share in shares):
         fix = "leave pre_share to the claim's own constant"
         raise DataError("a share of pre-training between 0 and 1", f"{', '.join(map(str, shares))}", fix)
-    return by_seed(frame, metric, {"pretraining": pretraining, "border": border})
+    return frame
+
+
+def accuracy(frame: pd.DataFrame, *, pretraining: str, border: int, metric: str = "accuracy") -> np.ndarray:
+    """Accuracy on test images with borders of either kind, (S,)."""
+    return by_seed(started(frame), metric, {"pretraining": pretraining, "border": border})
 
 
 def gain(frame: pd.DataFrame, *, pretraining: str, widest: int) -> Estimate:
@@ -42,8 +47,7 @@ def gain(frame: pd.DataFrame, *, pretraining: str, widest: int) -> Estimate:
 
 def rise(frame: pd.DataFrame, *, pretraining: str) -> Estimate:
     """The rank correlation of accuracy with alpha_*, one a seed."""
-    accuracy(frame, pretraining=pretraining, border=0)  # where there is no start or no border it says so
-    alpha_P, value_SP = grid_by_seed(frame, "accuracy", "x", {"pretraining": pretraining})
+    alpha_P, value_SP = grid_by_seed(started(frame), "accuracy", "x", {"pretraining": pretraining})
     if len(alpha_P) < 3:
         raise DataError("several alpha_*", f"{len(alpha_P)}", "leave border to the claim's own sweep")
     return mean_t(
@@ -58,8 +62,7 @@ def level(frame: pd.DataFrame, *, pretraining: str) -> Estimate:
 
 def ahead(frame: pd.DataFrame) -> Estimate:
     """What the clean start is ahead of the coloured one, at the alpha_* where it is least."""
-    accuracy(frame, pretraining="clean", border=0)  # where there is no start or no border it says so
-    tables = [grid_by_seed(frame, "accuracy", "x", {"pretraining": start})[1] for start in STARTS]
+    tables = [grid_by_seed(started(frame), "accuracy", "x", {"pretraining": start})[1] for start in STARTS]
     if tables[0].shape != tables[1].shape:
         raise DataError("both starts at every alpha_*", "one", "leave pretraining to the claim's own sweep")
     return mean_t((tables[0] - tables[1]).min(1))
