@@ -6,13 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import t as student
 from small_graphs import arrays, save_graph
 
 from lemmata.graph.theory import margins
-from lemmata.lab.hops import class_counts, groups
-from lemmata.lab.stats import mean_t
+from lemmata.lab.grid import Cell, measure
+from lemmata.lab.hop_measures import HopAttention
+from lemmata.lab.hops import class_counts, groups, one_hot
+from lemmata.lab.stats import Estimate, mean_t
 from lemmata.tools.graph_files import read_graph
-from lemmata.tools.neighbours import arms_of, network, study
+from lemmata.tools.neighbours import LIGHT, Learned, advised, arms_of, learn, network, study
+from lemmata.tools.votes import DEALS, _dealt, votes
 
 FAST = ["--seeds", "2", "--steps", "60"]
 
@@ -32,7 +36,7 @@ def test_margins_are_those_of_the_whole_groups(graph):
     for z, distance in enumerate(found.distances, 1):
         count, size = [], []
         for _, of in groups(own.indptr, own.indices, max_hops=3):
-            count.append(class_counts(of[z - 1], own.label_N, 2))
+            count.append(class_counts(of[z - 1], one_hot(own.label_N, 2)))
             size.append(of[z - 1].size_B)
         margin_N = margins(np.concatenate(count)[:, None], np.concatenate(size)[:, None], own.label_N)[:, 0]
         expected = mean_t(margin_N[np.isfinite(margin_N)])
@@ -49,11 +53,73 @@ def test_advice_is_where_the_label_is(graph):
         record = graph.run("neighbours", "--graph", name, "--max-hops", 2, "--advise", "--seeds", 3, "--json").json
         assert record["core"]["distance"] == core and core in record["advice"]["hops"]
         for each in record["distances"]:
-            advised = each["carries"] and each["bias"]["value"] > 0
+            advised = each["carries"] and each["weight"]["value"] >= LIGHT
             assert (each["distance"] in record["advice"]["hops"]) == advised
             assert each["carries"] == (each["over_chance"]["lo"] > 0)
     assert not record["distances"][0]["carries"], "distance 1 votes against the label"
     assert record["core"]["holds"] is False and record["core"]["obeying"] < 1
+
+
+def test_chance_is_what_whole_deals_of_the_labels_show(graph):
+    own = read_graph("a.npz")
+    found = votes(own, max_hops=3, told=lambda done, total: None)
+    assert found.dealt_margin_RZ.shape == (DEALS, 3)
+    searched = [of for _, of in groups(own.indptr, own.indices, max_hops=3)]
+    size_NZ = np.concatenate([np.stack([of.size_B for of in found], 1) for found in searched])
+    for r in (1, DEALS):
+        label_N = _dealt(own.label_N)[r]
+        assert (np.bincount(label_N) == np.bincount(own.label_N)).all() and (label_N != own.label_N).any()
+        count_NZK = np.concatenate(
+            [np.stack([class_counts(of, one_hot(label_N, 2)) for of in found], 1) for found in searched]
+        )
+        expected_Z = np.nanmean(margins(count_NZK, size_NZ, label_N), 0)
+        assert found.dealt_margin_RZ[r - 1] == pytest.approx(expected_Z)
+        own_NZ = np.take_along_axis(count_NZK, label_N[:, None, None], 2)[..., 0] / np.where(size_NZ, size_NZ, np.nan)
+        assert found.dealt_same_RZ[r - 1] == pytest.approx(np.nanmean(own_NZ, 0))
+    studied = study(own, max_hops=3)
+    for z, distance in enumerate(studied.distances):
+        dealt_R = found.dealt_margin_RZ[:, z]
+        half = student.ppf(1 - 0.025 / 3, DEALS - 1) * dealt_R.std(ddof=1) * (1 + 1 / DEALS) ** 0.5
+        excess = distance.margin.value - dealt_R.mean()
+        assert (distance.excess.value, distance.excess.lo) == pytest.approx((excess, excess - half))
+        assert distance.chance == pytest.approx(found.dealt_same_RZ[:, z].mean())
+
+
+def test_labels_dealt_at_random_carry_nothing_and_nothing_is_advised(graph):
+    carried = 0
+    for seed in range(20):
+        parts = arrays(seed=seed)
+        parts["labels"] = np.random.default_rng(seed).permutation(parts["labels"])
+        save_graph(graph.folder / "r.npz", **parts)
+        carried += any(d.carries for d in study(read_graph("r.npz"), max_hops=4).distances)
+    # One graph in forty by the rule, of one side of a 95 % interval for all distances together.
+    assert carried <= 3
+    call = ["neighbours", "--graph", "r.npz", "--max-hops", 2, *FAST, "--compare", "-o", "s.json"]
+    ran = graph.run(*call)
+    assert "advice    none" in ran.out and "label     no distance carries" in ran.out and "compare   " not in ran.out
+    assert "nothing is compared, and nothing written" in ran.err and not (graph.folder / "s.json").exists()
+    record = graph.run(*call, "--json").json
+    assert record["advice"]["hops"] == [] and record["comparison"] is None
+
+
+def test_what_is_light_is_not_advised_and_where_others_end_does_not_matter(graph):
+    studied = study(read_graph("a.npz"), max_hops=3)
+    ends = {z: Estimate(w, 0, 1, 3) for z, w in enumerate((1.0, LIGHT, LIGHT - 0.01), 1)}
+    learned = Learned(bias=ends, weight=ends, accuracy=ends[1], seconds=1.0)
+    assert all(d.carries for d in studied.distances) and advised(studied, learned) == (1, 2)
+    config = network(studied, size=2, labelled=0.5, steps=20)
+    learned = learn(config, 2)
+    fits = [dict_of(config, seed) for seed in (0, 1)]
+    for z in config.hops:
+        bias_S = [fit["bias", z] for fit in fits]
+        weight_S = [np.exp(fit["bias", z] - max(fit["bias", y] for y in config.hops)) for fit in fits]
+        assert learned.bias[z].value == pytest.approx(np.mean(bias_S))
+        assert learned.weight[z].value == pytest.approx(np.mean(weight_S))
+
+
+def dict_of(config, seed):
+    ((result,), _) = measure([Cell(config, seed, (HopAttention(),))])
+    return {(row.metric, row.x): row.value for row in result.rows}
 
 
 def test_a_call_for_reading_and_the_setting_it_writes(graph):

@@ -43,6 +43,7 @@ def record(
                 "same_label": d.same,
                 "chance": d.chance,
                 "bias": ends(learned.bias[d.z]),
+                "weight": ends(learned.weight[d.z]),
             }
             for d in studied.distances
         ],
@@ -68,17 +69,18 @@ def lines(
 ) -> list[str]:
     """The same for reading."""
     from lemmata.show.words import count, shown
+    from lemmata.tools.neighbours import LIGHT
 
     graph = studied.graph
     found = [
         f"graph     {graph.name}: {count(graph.nodes, 'node')}, {count(graph.edges, 'edge')}, "
         f"{count(graph.classes, 'class', 'classes')}",
         "",
-        "distance  reached  margin                      over chance                 same label  chance  b_z",
+        "distance  reached  margin                      over chance                 same label  chance  weight  b_z",
     ]
     for d in studied.distances:
         cells = [" ".join(shown(each)) for each in (d.margin, d.excess, learned.bias[d.z])]
-        shares = f"{d.same:10.2f}  {d.chance:6.2f}"
+        shares = f"{d.same:10.2f}  {d.chance:6.2f}  {learned.weight[d.z].value:6.2f}"
         found.append(f"{d.z:8}  {d.reached:7.0%}  {cells[0]:26}  {cells[1]:26}  {shares}  {cells[2]}")
     carrying = [d.z for d in studied.distances if d.carries]
     accuracy, interval = shown(learned.accuracy)
@@ -91,7 +93,7 @@ def lines(
         f"network   accuracy {accuracy} {interval} on test nodes, with {size} nodes of each distance",
     ]
     if hops is not None:
-        why = "more of the label than chance, and more than the average b_z"
+        why = f"more of the label than chance, and a weight of {LIGHT} or more"
         found.append(
             f"advice    sample at {', '.join(map(str, hops))}: {why}" if hops else f"advice    none: none has {why}"
         )

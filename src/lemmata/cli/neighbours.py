@@ -54,9 +54,10 @@ def neighbours(
     each distance is fitted, and the biases are told. The theorem of arXiv 2406.01977 wants
     one distance at which the vote is right for every node; it says for how many it is.
 
-    A distance is advised that carries more of the label than chance, and that the network
-    gives more than the average distance. With --compare sampling there is compared with
-    sampling uniformly, with the whole neighbourhood and with none, on the same seeds.
+    A distance is advised that carries more of the label than chance, and to whose nodes the
+    network gives at least a tenth of the weight of those that get most. With --compare sampling
+    there is compared with sampling uniformly, with the whole neighbourhood and with none, on
+    the same seeds.
 
     FILE.npz has arrays edges (2, E), features (N, C) and labels (N,), -1 for none; FILE.pt
     the tensors edge_index, x and y.
@@ -81,7 +82,7 @@ def neighbours(
         say(f"{name}: {repair}")
     try:
         with Meter("nodes searched from") as meter:
-            studied = tool.study(graph, max_hops=max_hops, size=size, told=meter)
+            studied = tool.study(graph, max_hops=max_hops, told=meter)
         config = tool.network(studied, size=size, labelled=labelled, steps=steps)
         with Meter("fits") as meter:
             learned = tool.learn(config, seeds, told=meter)

@@ -25,7 +25,7 @@ import numpy as np
 from scipy import sparse
 
 from lemmata.graph.theory import margins
-from lemmata.lab.hops import class_counts, draw, groups
+from lemmata.lab.hops import class_counts, draw, groups, one_hot
 from lemmata.lab.streams import stream
 
 __all__ = ["Planted", "Structure", "measured_margins", "planted", "structure", "winning_margin"]
@@ -142,10 +142,10 @@ def measured_margins(found: Structure, graph: Planted, *, Z: int) -> np.ndarray:
     True
     """
     # Classes 0 and 1 are the discriminative patterns; all others count for the size alone.
-    class_N = np.where(graph.pattern_N < 2, graph.pattern_N, -1)
+    class_N2 = one_hot(np.where(graph.pattern_N < 2, graph.pattern_N, -1), 2)
     searched = groups(found.indptr, found.indices, max_hops=Z)
     parts = [
-        (np.stack([class_counts(z, class_N, 2) for z in of], 1), np.stack([z.size_B for z in of], 1))
+        (np.stack([class_counts(z, class_N2) for z in of], 1), np.stack([z.size_B for z in of], 1))
         for _, of in searched
     ]
     count_NZK, size_NZ = (np.concatenate(part) for part in zip(*parts, strict=True))

@@ -39,7 +39,7 @@ class SameLabel(Measure):
         if not config.hops:
             return [[] for _ in snapshot.configs]
         graph, last = open_graph(config.graph), config.hops[-1]
-        count_NZK = counts(graph, max_hops=last).count_NZK
+        count_NZK = counts(graph, max_hops=last)
         size_NZ = around(graph, max_hops=last, S=2 * config.S).size_NZ
         margin_NZ = margins(count_NZK, size_NZ, graph.label_N)
         known_N = graph.label_N >= 0

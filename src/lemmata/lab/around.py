@@ -5,7 +5,6 @@
     size      how many there are                                                        (N, Z)
     node      nodes drawn from a span of distances together, and the distance of each   (N, T)
     count     labelled nodes of each class at each distance                             (N, Z, K)
-    dealt     the same after the labels were dealt out anew, at random                  (N, Z, K)
 
 Each is one search of the whole graph (`lemmata.lab.hops`), about a minute for twenty thousand nodes, and read from the
 cache the next time.
@@ -24,10 +23,10 @@ from numpy.typing import NDArray
 from lemmata.lab.cache import cached
 from lemmata.lab.errors import InputError
 from lemmata.lab.graphs import Graph, content_hash
-from lemmata.lab.hops import BATCH, Ints, class_counts, draw, draw_ball, groups
+from lemmata.lab.hops import BATCH, Ints, class_counts, draw, draw_ball, groups, one_hot
 from lemmata.lab.streams import stream
 
-__all__ = ["Ball", "Counts", "Near", "Progress", "around", "ball", "counts"]
+__all__ = ["Ball", "Near", "Progress", "around", "ball", "counts"]
 
 # Bumped whenever the same graph begins to give other numbers.
 VERSION = 1
@@ -51,14 +50,6 @@ class Ball(NamedTuple):
 
     node_NT: NDArray[np.int32]
     hop_NT: NDArray[np.int8]
-
-
-@final
-class Counts(NamedTuple):
-    """Labelled nodes of each class at each distance, and the same after labels were dealt out anew: (N, Z, K) each."""
-
-    count_NZK: Ints
-    dealt_NZK: Ints
 
 
 def around(graph: Graph, *, max_hops: int, S: int, seed: int = 0, progress: Progress | None = None) -> Near:
@@ -116,35 +107,30 @@ def ball(graph: Graph, *, first: int, last: int, T: int, seed: int = 0, progress
     return _cached(Ball, of, search)
 
 
-def counts(graph: Graph, *, max_hops: int, seed: int = 0, progress: Progress | None = None) -> Counts:
-    """Labelled nodes of each class at each distance; once more with the labels dealt out anew, at random, to all nodes.
-
-    The second are what is found by chance, in groups of the same sizes and with the same shares of classes.
+def counts(graph: Graph, *, max_hops: int, progress: Progress | None = None) -> NDArray[np.int32]:
+    """Labelled nodes of each class at each distance, count_NZK; from the cache.
 
     Raises:
         InputError: max_hops below 1.
 
     >>> from lemmata.lab import graphs
     >>> graph = graphs.graph_of([[0, 1], [1, 2]], np.eye(3), [0, 1, 0], name="path")
-    >>> counts(graph, max_hops=1).count_NZK[:, 0].tolist()
+    >>> counts(graph, max_hops=1)[:, 0].tolist()
     [[0, 1], [2, 0], [0, 1]]
     """
 
-    def search() -> Counts:
-        known_N, dealt_N = graph.label_N >= 0, graph.label_N.copy()
-        dealt_N[known_N] = stream("lab.dealt", seed).permutation(dealt_N[known_N])
-        shape = (graph.nodes, max_hops, graph.classes)
-        count_NZK, dealt_NZK = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    def search() -> dict[str, NDArray[np.int32]]:
+        count_NZK = np.zeros((graph.nodes, max_hops, graph.classes), np.int32)
+        class_NK = one_hot(graph.label_N, graph.classes)
         for done, (source_B, found) in enumerate(groups(graph.indptr, graph.indices, max_hops=max_hops)):
             for z, group in enumerate(found):
-                count_NZK[source_B, z] = class_counts(group, graph.label_N, graph.classes)
-                dealt_NZK[source_B, z] = class_counts(group, dealt_N, graph.classes)
+                count_NZK[source_B, z] = class_counts(group, class_NK)
             _tell(progress, done, graph)
-        return Counts(count_NZK, dealt_NZK)
+        return {"count_NZK": count_NZK}
 
     _check_hops(max_hops)
-    of = _identity(graph, max_hops=max_hops, seed=seed, labels=content_hash(graph.label_N))
-    return _cached(Counts, of, search)
+    of = _identity(graph, max_hops=max_hops, labels=content_hash(graph.label_N))
+    return cached("counts", ["count_NZK"], of, search)["count_NZK"]
 
 
 def _identity(graph: Graph, **axes: str | int) -> dict[str, str | int]:

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from lemmata.lab.errors import InputError, UnknownNameError
 from lemmata.lab.hops import Ints
 
-__all__ = ["Graph", "content_hash", "graph_of", "keep", "kept"]
+__all__ = ["Graph", "content_hash", "graph_of", "keep", "kept", "simple_edges"]
 
 
 @final
@@ -81,11 +81,24 @@ def graph_of(edge_2E: ArrayLike, feature_NC: ArrayLike, label_N: ArrayLike, *, n
     ('1 self-loop dropped', '1 edge was given in one direction only and now has both',
      '1 node has no edge and sees its own features only')
     """
-    feature, label, edge = np.asarray(feature_NC), np.asarray(label_N), np.asarray(edge_2E)
+    feature, label = np.asarray(feature_NC), np.asarray(label_N)
     label = _checked_labels(_checked_features(feature), label)
-    N = len(label)
-    _check_edges(edge, N)
-    edge = edge.astype(np.int64)
+    indptr, indices, repairs = simple_edges(np.asarray(edge_2E), len(label))
+    features = np.ascontiguousarray(feature, np.float32)
+    return Graph(name, indptr, indices, features, label, int(label.max()) + 1, repairs)
+
+
+def simple_edges(edge_2E: NDArray[Any], N: int) -> tuple[Ints, Ints, tuple[str, ...]]:
+    """The edges between N nodes as a CSR matrix without values, both ways and once each, and what was repaired.
+
+    Raises:
+        InputError: no edges, or an edge to no node.
+
+    >>> [part.tolist() for part in simple_edges(np.array([[0, 1], [1, 2]]), 3)[:2]]
+    [[0, 1, 3, 4], [1, 0, 2, 1]]
+    """
+    _check_edges(edge_2E, N)
+    edge = edge_2E.astype(np.int64)
     repairs: list[str] = []
     proper_M = edge[0] != edge[1]
     if loops := int((~proper_M).sum()):
@@ -105,9 +118,7 @@ def graph_of(edge_2E: ArrayLike, feature_NC: ArrayLike, label_N: ArrayLike, *, n
     if alone := int((np.diff(matrix.indptr) == 0).sum()):
         has = "has no edge and sees its" if alone == 1 else "have no edge and see their"
         repairs.append(f"{_count(alone, 'node')} {has} own features only")
-    indptr, indices = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32)
-    features = np.ascontiguousarray(feature, np.float32)
-    return Graph(name, indptr, indices, features, label, int(label.max()) + 1, tuple(repairs))
+    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), tuple(repairs)
 
 
 def _checked_features(feature: NDArray[Any]) -> int:

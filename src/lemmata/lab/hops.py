@@ -25,11 +25,12 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from lemmata.lab.errors import InputError
 
-__all__ = ["BATCH", "Groups", "Ints", "class_counts", "draw", "draw_ball", "groups"]
+__all__ = ["BATCH", "Groups", "Ints", "class_counts", "draw", "draw_ball", "groups", "one_hot"]
 
 Ints = NDArray[np.integer]
 
@@ -109,16 +110,26 @@ def _search(count: int, begin_R: Ints, indices: Ints, row_R: Ints, source_B: Int
         yield Groups(node_A[at_X], np.concatenate([[0], np.cumsum(size_B)]))
 
 
-def class_counts(group: Groups, label_N: Ints, classes: int) -> Ints:
-    """How many of each group are of each class, (B, K); nodes of label -1 are left out.
+def one_hot(label_N: Ints, classes: int) -> NDArray[np.float32]:
+    """A column a class, (N, K): 1 where a node is of it; a row of zeros for the label -1.
 
-    >>> class_counts(Groups(np.array([0, 1, 2]), np.array([0, 2, 3])), np.array([0, 1, -1]), 2).tolist()
+    >>> one_hot(np.array([1, -1]), 2).tolist()
+    [[0.0, 1.0], [0.0, 0.0]]
+    """
+    return (label_N[:, None] == np.arange(classes)).astype(np.float32)
+
+
+def class_counts(group: Groups, class_NK: NDArray[np.float32]) -> NDArray[np.int32]:
+    """How many of each group are of each class, (B, K), where `class_NK` has a 1 for the classes of a node.
+
+    >>> of_classes = one_hot(np.array([0, 1, -1]), 2)
+    >>> class_counts(Groups(np.array([0, 1, 2]), np.array([0, 2, 3])), of_classes).tolist()
     [[1, 1], [0, 0]]
     """
-    B = len(group.size_B)
-    label_X = label_N[group.node_X] + 1
-    bin_X = np.repeat(np.arange(B) * (classes + 1), group.size_B) + label_X
-    return np.bincount(bin_X, minlength=B * (classes + 1)).reshape(B, -1)[:, 1:]
+    shape = (len(group.size_B), len(class_NK))
+    # Sums of ones are exact in float32 up to 2^24 nodes.
+    there_BN = sp.csr_matrix((np.ones(len(group.node_X), np.float32), group.node_X, group.start_B1), shape=shape)
+    return (there_BN @ class_NK).astype(np.int32)
 
 
 def draw(group: Groups, S: int, rng: np.random.Generator) -> NDArray[np.int32]:

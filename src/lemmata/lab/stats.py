@@ -10,6 +10,7 @@ Letters of shapes: S seeds, K columns, R resamples, J data sets with one seed le
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -34,6 +35,7 @@ from lemmata.lab.exponents import censored_exponent, coefficient, exponent
 
 __all__ = [
     "Estimate",
+    "above_chance",
     "bootstrap_t",
     "censored_exponent",
     "censored_mean",
@@ -91,6 +93,27 @@ def paired_t(a_S: ArrayLike, b_S: ArrayLike, *, level: float = 0.95) -> Estimate
         raise InputError("one a and one b for each seed", f"{len(a_S)} and {len(b_S)}", fix)
     with np.errstate(invalid="ignore"):  # inf - inf, where both diverged
         return student(a_S - b_S, level, method="Student t over paired seeds")
+
+
+def above_chance(value: float, chance_R: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """How far a number is above what it is by chance, in R draws, with Student's t interval for one further draw.
+
+    `lo` is above 0 where chance would hardly reach the number. Valid where the draws are nearly normal, such as means
+    over many nodes whose labels were dealt out anew.
+
+    Raises:
+        DataError: no draws.
+        InputError: a level outside (0, 1).
+
+    >>> e = above_chance(0.5, [0.1, 0.3, 0.2])
+    >>> round(e.value, 3), round(e.lo, 3), round(e.hi, 3)
+    (0.3, -0.197, 0.797)
+    """
+    chance_R = one_a_seed(chance_R)
+    mean = student(value - chance_R, level, method="Student t prediction from draws by chance")
+    # Of the mean of R draws to one more: their variances add.
+    half = (mean.hi - mean.value) * math.sqrt(len(chance_R) + 1)
+    return replace(mean, lo=mean.value - half, hi=mean.value + half)
 
 
 def geometric_t(values_S: ArrayLike, *, level: float = 0.95) -> Estimate:

@@ -1,13 +1,16 @@
 """Which neighbours of a node carry its label: the majority-vote margin by distance, and what a network learns of it.
 
     symbol      meaning                                                                             shape
-    Delta_n(z)  margin: (nodes of n's label - those of the strongest other) / all, at distance z     (N, Z)
-    chance      the same after all labels were dealt out anew, at random                             (N, Z)
+    Delta_n(z)  margin: (nodes of n's label - those of the strongest other) / all, at distance z     (L, Z)
     b_z         bias that a graph transformer learns for a distance, less its mean                   (S, Z)
+    weight      exp(b_z - the largest b_z): a node there against one where it is largest             (S, Z)
 
-A distance carries the label where the mean of Delta_n(z) - chance over nodes is above 0 with its whole 95 % interval.
-It is advised where also the mean of b_z over seeds is above 0: where the network gives it more than the average
-distance. Nodes of a graph are not independent, so that intervals over them are too short rather than too long.
+A distance carries the label where the mean of Delta_n(z) over nodes is above what labels show that are dealt out anew
+at random (`lemmata.tools.votes`), with the whole of an interval that holds for all distances together, 95 %. It is
+advised where also the mean weight over seeds is at least a tenth. Intervals of Delta_n(z) itself are over nodes, which
+are not independent: they are too short rather than too long.
+
+Shapes: L labelled nodes, Z distances, S seeds.
 
 Source: Assumption 1 and Theorem 4.1 of arXiv 2406.01977; the rule of the advice was made here.
 """
@@ -22,16 +25,15 @@ from typing import final
 
 import numpy as np
 
-from lemmata.graph.theory import condition, core_distance, margins
-from lemmata.lab.around import around, counts
+from lemmata.graph.theory import condition, core_distance
 from lemmata.lab.errors import InputError
 from lemmata.lab.graphs import Graph
 from lemmata.lab.grid import Cell, measure
-from lemmata.lab.hop_data import HELD
 from lemmata.lab.hop_measures import HopAccuracy, HopAttention
 from lemmata.lab.hop_transformer import HopTransformer
-from lemmata.lab.stats import Estimate, mean_t, paired_t
+from lemmata.lab.stats import Estimate, above_chance, mean_t, paired_t
 from lemmata.tools.sampler import Sampler
+from lemmata.tools.votes import votes
 
 __all__ = [
     "Arm",
@@ -51,6 +53,8 @@ __all__ = [
 Told = Callable[[int, int], None]
 # Nodes at each distance that count as the whole neighbourhood, where there are as many.
 WHOLE = 16
+# A distance is left out where the network gives a node less than this, of what it gives where b_z is largest.
+LIGHT = 0.1
 
 
 def _nothing(done: int, total: int) -> None:
@@ -62,9 +66,9 @@ def _nothing(done: int, total: int) -> None:
 class Distance:
     """One distance z.
 
-    reached: share of the labelled nodes that have a node there. margin, excess: means over these, and over chance.
-    obeying: share of all labelled nodes with a margin above 0. same, chance: share of same-label nodes there, and with
-    labels dealt out anew.
+    reached: share of the labelled nodes that have a node there. margin: its mean over these; excess: what that is above
+    chance. obeying: share of all labelled nodes with a margin above 0. same, chance: share of same-label nodes there,
+    and with labels dealt out anew.
     """
 
     z: int
@@ -99,9 +103,10 @@ class Studied:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Learned:
-    """What the network learned: b_z of each distance by its number, and accuracy on test nodes, over seeds."""
+    """What the network learned: b_z and weights by distance, and accuracy on test nodes, over seeds."""
 
     bias: dict[int, Estimate]
+    weight: dict[int, Estimate]
     accuracy: Estimate
     seconds: float
 
@@ -117,47 +122,37 @@ class Arm:
     seconds: float
 
 
-def study(graph: Graph, *, max_hops: int, size: int = 4, told: Told = _nothing) -> Studied:
-    """Measure a graph by distance. `told` hears of the nodes that were searched from, of all in both searches.
+def study(graph: Graph, *, max_hops: int, told: Told = _nothing) -> Studied:
+    """Measure a graph by distance. `told` hears of the nodes that were searched from, of all.
 
     Raises:
         InputError: max_hops below 1, or nobody labelled who has a neighbour.
     """
     if max_hops < 1:
         raise InputError("at least 1 hop", f"max-hops {max_hops}", "for example --max-hops 12")
-    N = graph.nodes
-    found = counts(graph, max_hops=max_hops, progress=lambda done, _: told(done, 2 * N))
-    near = around(graph, max_hops=max_hops, S=HELD * size, progress=lambda done, _: told(N + done, 2 * N))
-    known_N = graph.label_N >= 0
-    margin_NZ, dealt_NZ = (
-        margins(count_NZK, near.size_NZ, graph.label_N)[known_N] for count_NZK in (found.count_NZK, found.dealt_NZK)
-    )
-    own_at = np.maximum(graph.label_N, 0)[:, None, None]
-    own_NZ, by_chance_NZ = (
-        np.take_along_axis(c, own_at, 2)[..., 0][known_N] for c in (found.count_NZK, found.dealt_NZK)
-    )
+    found = votes(graph, max_hops=max_hops, told=told)
+    there_LZ = found.size_LZ > 0
+    # One node has no interval. Beyond a distance that nobody reaches there is none.
+    reached = int((there_LZ.sum(0) >= 2).cumprod().sum())
+    if not reached:
+        raise InputError("labelled nodes that have a neighbour", "none", "label some, or add edges")
+    level = 1 - 0.05 / reached
     distances = []
-    for z in range(1, max_hops + 1):
-        size_N = near.size_NZ[known_N, z - 1]
-        there_N = size_N > 0
-        if there_N.sum() < 2:
-            break
-        margin_N, dealt_N = margin_NZ[there_N, z - 1], dealt_NZ[there_N, z - 1]
-        shares = [(of_NZ[there_N, z - 1] / size_N[there_N]).mean() for of_NZ in (own_NZ, by_chance_NZ)]
+    for z in range(1, reached + 1):
+        there_L, dealt_R = there_LZ[:, z - 1], found.dealt_margin_RZ[:, z - 1]
+        margin = mean_t(found.margin_LZ[there_L, z - 1])
         distances.append(
             Distance(
                 z=z,
-                reached=float(there_N.mean()),
-                margin=mean_t(margin_N),
-                excess=paired_t(margin_N, dealt_N),
-                obeying=condition(margin_NZ, z),
-                same=float(shares[0]),
-                chance=float(shares[1]),
+                reached=float(there_L.mean()),
+                margin=margin,
+                excess=above_chance(margin.value, dealt_R, level=level),
+                obeying=condition(found.margin_LZ, z),
+                same=float(found.same_LZ[there_L, z - 1].mean()),
+                chance=float(found.dealt_same_RZ[:, z - 1].mean()),
             )
         )
-    if not distances:
-        raise InputError("labelled nodes that have a neighbour", "none", "label some, or add edges")
-    return Studied(graph=graph, distances=tuple(distances), core=core_distance(margin_NZ[:, : len(distances)]))
+    return Studied(graph=graph, distances=tuple(distances), core=core_distance(found.margin_LZ[:, :reached]))
 
 
 def network(studied: Studied, *, size: int, labelled: float, steps: int) -> HopTransformer:
@@ -180,17 +175,22 @@ def learn(config: HopTransformer, seeds: int, *, told: Told = _nothing) -> Learn
     for seed in range(seeds):
         fits.append(_fitted(config, seed))
         told(seed + 1, seeds)
-    bias_SZ = np.array([[fit.get(("bias", z), 0.0) for z in config.hops] for fit in fits])
+    bias_SZ = np.array([[fit["bias", z] for z in config.hops] for fit in fits])
+    weight_SZ = np.exp(bias_SZ - bias_SZ.max(1, keepdims=True))
+    bias, weight = (
+        {z: mean_t(of_S) for z, of_S in zip(config.hops, of_SZ.T, strict=True)} for of_SZ in (bias_SZ, weight_SZ)
+    )
     return Learned(
-        bias={z: mean_t(bias_S) for z, bias_S in zip(config.hops, bias_SZ.T, strict=True)},
+        bias=bias,
+        weight=weight,
         accuracy=mean_t([fit["accuracy", config.labelled] for fit in fits]),
         seconds=(time.monotonic() - began) / seeds,
     )
 
 
 def advised(studied: Studied, learned: Learned) -> tuple[int, ...]:
-    """The distances to sample from: those that carry the label and that the network gives more than the average."""
-    return tuple(d.z for d in studied.distances if d.carries and learned.bias[d.z].value > 0)
+    """The distances to sample from: those that carry the label and are not light."""
+    return tuple(d.z for d in studied.distances if d.carries and learned.weight[d.z].value >= LIGHT)
 
 
 def compare(config: HopTransformer, hops: Sequence[int], seeds: int, *, told: Told = _nothing) -> list[Arm]:

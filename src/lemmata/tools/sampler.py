@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from lemmata.lab.errors import InputError
-from lemmata.lab.graphs import graph_of
+from lemmata.lab.graphs import simple_edges
 from lemmata.lab.hops import draw, groups
 from lemmata.lab.needs import missing
 from lemmata.lab.streams import stream
@@ -37,7 +37,7 @@ class Sampler:
     there once.
 
     Raises:
-        InputError: distances that are none, a size or batch_size below 1, or a graph that cannot be one.
+        InputError: distances that are none, a size or batch_size below 1, or edges that cannot be.
 
     >>> from torch_geometric.data import Data
     >>> ring = torch.stack([torch.arange(6), (torch.arange(6) + 1) % 6])
@@ -69,9 +69,8 @@ class Sampler:
             if value < 1:
                 raise InputError(f"a {name} of at least 1", f"{value}", f"for example {name}=4")
         count = int(data.num_nodes or 0)
-        # Features and labels are passed on as they are: only the edges are looked at.
-        edges = graph_of(np.asarray(data.edge_index), np.zeros((count, 1)), np.arange(count) % 2, name="data")
-        self._data, self._indptr, self._indices = data, edges.indptr, edges.indices
+        self._data = data
+        self._indptr, self._indices, _ = simple_edges(np.asarray(data.edge_index), count)
         self._nodes = np.arange(count) if nodes is None else _positions(nodes, count)
         self._size, self._batch, self._shuffle, self._seed, self._passes = size, batch_size, shuffle, seed, 0
 
