@@ -45,6 +45,7 @@ def test_margins_are_those_of_a_loop():
 def test_the_core_is_where_the_mean_margin_is_largest_among_those_known():
     assert core_distance([[0.1, np.nan, 0.3], [0.2, np.nan, -0.3]]) == 1
     assert core_distance([[-0.5, -0.1, np.nan]]) == 2
+    assert core_distance([[0.9, np.nan], [0.9, np.nan], [0.9, 1.0]]) == 1
 
 
 def test_the_condition_is_the_share_of_nodes_that_obey():
@@ -57,6 +58,7 @@ def test_the_condition_is_the_share_of_nodes_that_obey():
     [
         lambda: margins(np.zeros((2, 3)), np.zeros((2, 3)), np.zeros(2, int)),
         lambda: margins(np.zeros((2, 3, 2)), np.zeros((2, 2)), np.zeros(2, int)),
+        lambda: margins(np.zeros((2, 3, 1)), np.zeros((2, 3)), np.zeros(2, int)),
         lambda: margins(np.zeros((2, 3, 2)), np.zeros((2, 3)), np.array([0, 2])),
         lambda: core_distance(np.full((2, 2), np.nan)),
         lambda: core_distance([0.1, 0.2]),

@@ -166,7 +166,7 @@ def test_measures_are_of_the_best_step_and_of_distances_that_are_there():
     (alone,), _ = measure([Cell(config, 3, (HopAccuracy(every=5), HopAttention()))])
     both, _ = measure([Cell(config, s, (HopAccuracy(every=5), HopAttention())) for s in (3, 5)])
     values = {(row.metric, row.x): row.value for row in alone.rows}
-    assert {m for m, _ in values} == {"accuracy", "validation", "best_step", "bias", "mass"}
+    assert {m for m, _ in values} == {"accuracy", "validation", "best_step", "learned", "bias", "mass"}
     assert sum(v for (m, _), v in values.items() if m == "bias") == pytest.approx(0, abs=1e-5)
     assert sum(v for (m, _), v in values.items() if m == "mass") == pytest.approx(1, abs=1e-5)
     assert [r.value for r in both[0].rows] == pytest.approx([r.value for r in alone.rows], abs=1e-6)

@@ -11,7 +11,7 @@ from small_graphs import arrays, save_graph
 
 from lemmata.graph.theory import margins
 from lemmata.lab.grid import Cell, measure
-from lemmata.lab.hop_measures import HopAttention
+from lemmata.lab.hop_measures import HopAccuracy, HopAttention
 from lemmata.lab.hops import class_counts, groups, one_hot
 from lemmata.lab.stats import Estimate, mean_t
 from lemmata.tools.graph_files import read_graph
@@ -100,6 +100,76 @@ def test_labels_dealt_at_random_carry_nothing_and_nothing_is_advised(graph):
     assert "nothing is compared, and nothing written" in ran.err and not (graph.folder / "s.json").exists()
     record = graph.run(*call, "--json").json
     assert record["advice"]["hops"] == [] and record["comparison"] is None
+
+
+def test_nodes_without_a_label_are_counted_and_do_not_vote(graph):
+    label_N = np.where(np.arange(240) % 3 == 0, -1, arrays()["labels"])
+    save_graph(graph.folder / "u.npz", labels=label_N)
+    own = read_graph("u.npz")
+    found = votes(own, max_hops=2, told=lambda done, total: None)
+    known_L = np.flatnonzero(label_N >= 0)
+    searched = [of for _, of in groups(own.indptr, own.indices, max_hops=2)]
+    for z in range(2):
+        node_NX = [
+            of[z].node_X[of[z].start_B1[b] : of[z].start_B1[b + 1]] for of in searched for b in range(len(of[z].size_B))
+        ]
+        for place, n in enumerate(known_L):
+            there_X = label_N[node_NX[n]]
+            same, other = (there_X == label_N[n]).sum(), (there_X == 1 - label_N[n]).sum()
+            assert found.size_LZ[place, z] == len(there_X)
+            expected = (same - other) / len(there_X) if len(there_X) else np.nan
+            assert found.margin_LZ[place, z] == pytest.approx(expected, nan_ok=True)
+    assert ((_dealt(label_N) == -1) == (label_N == -1)).all()
+
+
+def test_other_labels_on_the_same_edges_are_counted_anew(graph):
+    save_graph(graph.folder / "b.npz", labels=np.arange(240) // 120)
+    first, second = (study(read_graph(name), max_hops=1) for name in ("a.npz", "b.npz"))
+    assert first.distances[0].margin != second.distances[0].margin
+
+
+def test_a_distance_that_one_labelled_node_reaches_is_left_out(graph):
+    parts = {"edges": np.array([[0, 1, 2], [1, 2, 3]]), "features": np.eye(4), "labels": np.array([0, 1, 0, -1])}
+    np.savez(graph.folder / "path.npz", **parts)
+    assert [d.reached for d in study(read_graph("path.npz"), max_hops=3).distances] == [1.0, 1.0]
+
+
+def test_the_vote_that_the_theorem_wants_is_said_to_hold_where_it_does(graph):
+    pair_P2 = np.array([(a, b) for a in range(12) for b in range(a)])
+    inside_P2 = pair_P2[pair_P2[:, 0] % 2 == pair_P2[:, 1] % 2]
+    np.savez(graph.folder / "two.npz", edges=inside_P2.T, features=np.random.rand(12, 2), labels=np.arange(12) % 2)
+    assert "its condition holds" in graph.run("neighbours", "--graph", "two.npz", "--max-hops", 1, *FAST).out
+    save_graph(graph.folder / "h.npz", **arrays(homophilous=False))
+    studied = study(read_graph("h.npz"), max_hops=2)
+    assert studied.core == 2 and studied.obeying == studied.distances[1].obeying != studied.distances[0].obeying
+    assert "its condition does not hold" in graph.run("neighbours", "--graph", "h.npz", "--max-hops", 2, *FAST).out
+
+
+def test_features_are_brought_to_one_scale_as_they_are(graph):
+    save_graph(graph.folder / "words.npz", features=np.abs(arrays()["features"]))
+    for name, expected in (("words.npz", ("rows", 3.0)), ("a.npz", ("columns", 1.0))):
+        config = network(study(read_graph(name), max_hops=1), size=4, labelled=0.6, steps=1)
+        assert (config.scaling, config.scale) == expected
+
+
+def test_a_call_measures_what_the_constants_say(graph):
+    call = ["--max-hops", 2, "--size", 3, "--labelled", 0.5, "--steps", 20, "--seeds", 2, "--compare", "--json"]
+    record = graph.run("neighbours", "--graph", "a.npz", *call).json
+    assert record["graph"]["name"] == "a"
+    config = network(study(read_graph("a.npz"), max_hops=2), size=3, labelled=0.5, steps=20)
+    accuracy = {name: [accuracy_of(arm, s) for s in (0, 1)] for name, arm in arms_of(config, [1, 2]).items()}
+    assert record["advice"]["hops"] == [1, 2]
+    assert record["accuracy"]["value"] == pytest.approx(np.mean([accuracy_of(config, s) for s in (0, 1)]))
+    first_S = next(iter(accuracy.values()))
+    for arm, (name, found_S) in zip(record["comparison"], accuracy.items(), strict=True):
+        assert arm["sampling"] == name and arm["accuracy"]["value"] == pytest.approx(np.mean(found_S))
+        if arm["behind"]:
+            assert arm["behind"]["value"] == pytest.approx(np.mean(np.subtract(first_S, found_S)))
+
+
+def accuracy_of(config, seed):
+    ((result,), _) = measure([Cell(config, seed, (HopAccuracy(),))])
+    return next(row.value for row in result.rows if row.metric == "accuracy")
 
 
 def test_what_is_light_is_not_advised_and_where_others_end_does_not_matter(graph):

@@ -10,8 +10,9 @@
     T^n        nodes that node n aggregates: S at each distance from 1 to Z, fewer where there are not as many
 
 An edge joins equal labels with probability q, so that graphs that are nearly trees have a share (1 + (2q - 1)^z) / 2 of
-equal labels at distance z. With z_m = 1, q is above a half; with z_m = 2 it is below, and distance 1 votes against the
-label: among trees no graph says nothing at distance 1 and something at distance 2 of every node.
+equal labels at distance z, in both classes: half of the edges begin in each, however large it is, so that the nodes of
+a small class have more edges each. With z_m = 1, q is above a half; with z_m = 2 it is below, and distance 1 votes
+against the label: among trees no graph says nothing at distance 1 and something at distance 2 of every node.
 
 Shapes: N nodes, Z distances, M patterns, S nodes sampled at a distance.
 """
@@ -59,13 +60,13 @@ class Planted(NamedTuple):
     order_N: np.ndarray
 
 
-def winning_margin(margin: float, gamma_d: float, eps_S: float) -> float:
-    """The mean of Delta_n(z_m) that a planted graph has: gamma_d (1 - 2 eps_S) times that of labels.
+def winning_margin(margin: float, gamma_d: float, eps_S: float, violated: float = 0.0) -> float:
+    """The mean of Delta_n(z_m) that a planted graph has: gamma_d (1 - 2 eps_S) (1 - 2 violated) times that of labels.
 
     >>> round(winning_margin(0.8, 0.5, 0.1), 6)
     0.32
     """
-    return gamma_d * (1 - 2 * eps_S) * margin
+    return gamma_d * (1 - 2 * eps_S) * (1 - 2 * violated) * margin
 
 
 @functools.lru_cache(maxsize=64)
@@ -83,13 +84,15 @@ def structure(N: int, degree: float, core: int, margin: float, plus: float, Z: i
     root = margin ** (1 / core)
     q = (1 + root) / 2 if core == 1 else (1 - root) / 2
     count = round(N * degree / 2)
-    one_K = rng.integers(N, size=count)
-    equal_K = rng.random(count) < q
+    size = round(plus * N)
     # The classes lie one after the other, so that a node of a class is a number in a range.
-    positive_K = (label_N[one_K] > 0) == equal_K
-    first_K = np.where(positive_K, 0, round(plus * N))
-    size_K = np.where(positive_K, round(plus * N), N - round(plus * N))
-    other_K = first_K + (rng.random(count) * size_K).astype(np.int64)
+    first_2, size_2 = np.array([0, size]), np.array([size, N - size])
+    # A number below N: its half is the class, its place in the half the node.
+    begin_K = 2 * rng.integers(N, size=count)
+    class_K = (begin_K >= N).astype(np.int64)
+    one_K = first_2[class_K] + (begin_K - class_K * N) * size_2[class_K] // N
+    other_class_K = np.where(rng.random(count) < q, class_K, 1 - class_K)
+    other_K = first_2[other_class_K] + (rng.random(count) * size_2[other_class_K]).astype(np.int64)
     edges = sparse.coo_matrix((np.ones(count, bool), (one_K, other_K)), shape=(N, N)).tocsr()
     edges = edges + edges.T
     edges.setdiag(False)

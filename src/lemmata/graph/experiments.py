@@ -7,6 +7,7 @@ that it is 2 and distance 1 votes against the label.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import pandas as pd
@@ -20,6 +21,7 @@ from lemmata.lab.trainee import Value
 
 __all__ = [
     "CLOSE",
+    "CLOSE_TOO",
     "CONFUSED",
     "CONFUSED_LABELS",
     "CORE",
@@ -33,6 +35,7 @@ __all__ = [
     "PHASES",
     "RATES",
     "ROBUST",
+    "SIZES",
     "of_learned",
     "on",
 ]
@@ -42,8 +45,11 @@ HETERO: dict[str, Value] = {"core": 2, "margin": 0.64}
 GRAPHS = {1: HOMO, 2: HETERO}
 
 # Error on other nodes that counts as learned, by z_m: the votes themselves are wrong for about one node in twenty.
+# What is said of the labels that are needed has to hold at both: near the error that no number of labels mends, the
+# first alone would tell where that lies.
 CLOSE = {1: 0.1, 2: 0.15}
-# Loss on labelled nodes up to which a network has learned something: one that answers 0 has 1.
+CLOSE_TOO = {1: 0.15, 2: 0.2}
+# Loss on labelled nodes up to which a network has learned something, over that of the best constant answer.
 LEARNED = 0.75
 # Learning rates at which steps are counted, by z_m.
 RATES = {1: 0.01, 2: 0.1}
@@ -101,7 +107,7 @@ PHASES = Experiment(
 
 # With more discriminative nodes than these a few labels are enough, with fewer the votes are wrong too often.
 GAMMAS = (0.2, 0.23, 0.27, 0.32, 0.37, 0.43, 0.5)
-SIZES = (3, 4, 6, 9, 14, 20, 30, 45, 70, 100, 150, 230, 350, 500, 700)
+SIZES = (3, 4, 6, 9, 14, 20, 30, 45, 70, 100, 150, 230, 350, 500, 650)
 
 
 def _labels(gammas: tuple[float, ...], sizes: tuple[int, ...]) -> tuple[dict[str, Value], ...]:
@@ -191,11 +197,11 @@ ROBUST = Experiment(
 )
 
 
-def of_learned(*predictions: Prediction, where: dict[str, Value]) -> tuple[Prediction, ...]:
+def of_learned(*predictions: Prediction, where: Mapping[str, object]) -> tuple[Prediction, ...]:
     """The same predictions, open where one of these networks has not even learned its labelled nodes."""
     return provided(partial(_unlearned, where=where), *predictions)
 
 
-def _unlearned(frame: pd.DataFrame, *, where: dict[str, Value]) -> tuple[str, ...]:
-    words = f"networks have a loss above {LEARNED:g} on their labelled nodes"
-    return failing(pick(frame, "train_hinge", where), words, at_most=LEARNED)
+def _unlearned(frame: pd.DataFrame, *, where: Mapping[str, object]) -> tuple[str, ...]:
+    words = f"networks have a loss above {LEARNED:g} of a constant answer's on their labelled nodes"
+    return failing(pick(frame, "unlearned", where), words, at_most=LEARNED)

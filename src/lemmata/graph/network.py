@@ -83,7 +83,7 @@ class OneLayer(Trainee):
     """
 
     kind: ClassVar[str] = "graph.one-layer"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     together: ClassVar[int] = 16
 
     lr: float = constant(0.2, "learning rate eta", origin="chosen", room="training", low=0)
@@ -126,10 +126,14 @@ class OneLayer(Trainee):
     xi: float = constant(0.01, "W_O ~ N(0, xi^2) at the start", origin="chosen", room="network", low=0)
 
     def validate(self) -> None:
-        """Labelled nodes and nodes to test on are different ones, and the core is within reach."""
-        if self.labelled + self.tested > self.N:
+        """Labelled nodes and nodes to test on are different ones that have neighbours, and the core is within reach."""
+        # The larger class has the smaller degree. Of the nodes without an edge there are hardly ever more than this.
+        alone = self.N * math.exp(-self.degree / 2 / max(self.plus, 1 - self.plus))
+        there = int(self.N - alone - 4 * math.sqrt(alone))
+        if self.labelled + self.tested > there:
             got = f"labelled = {self.labelled} and tested = {self.tested}"
-            raise ConstantError(f"labelled and tested nodes of N = {self.N}", got, "raise N, or label fewer")
+            expected = f"labelled and tested nodes among about {there} of {self.N} that have neighbours"
+            raise ConstantError(expected, got, "raise N, or label fewer")
         if self.core > self.Z:
             raise ConstantError(f"a core distance of at most Z = {self.Z}", f"core = {self.core}", "raise Z")
 

@@ -36,7 +36,7 @@ def outputs(snapshot: Snapshot, nodes: Nodes) -> Tensor:
 
 
 def mass(snapshot: Snapshot, nodes: Nodes) -> dict[str, Tensor]:
-    """Shares of attention at the core distance, the mean over nodes, (E,) each.
+    """Shares of attention at the core distance, (E,) each, the mean over nodes that have a "right" node.
 
     "right" is on discriminative nodes of a node's own class there, "wrong" on the other class's, "core" on all nodes.
 
@@ -52,15 +52,19 @@ def mass(snapshot: Snapshot, nodes: Nodes) -> dict[str, Tensor]:
     attn_EBM = attn_EBZM[torch.arange(len(core_E)), :, core_E]
     own_EB1 = (nodes.label_EB < 0).long().unsqueeze(2)
     by_class = {"right": attn_EBM.gather(2, own_EB1), "wrong": attn_EBM.gather(2, 1 - own_EB1), "core": attn_EBM}
-    return {name: found.sum(2).mean(1) for name, found in by_class.items()}
+    count_EBM = nodes.count_EBZM[torch.arange(len(core_E)), :, core_E]
+    able_EB = count_EBM.gather(2, own_EB1)[:, :, 0] > 0
+    return {name: (found.sum(2) * able_EB).sum(1) / able_EB.sum(1) for name, found in by_class.items()}
 
 
-def _train_loss(snapshot: Snapshot) -> list[float]:
-    """The hinge loss of each member on all its labelled nodes; there are different numbers of them."""
-    found: list[float] = []
+def _train_losses(snapshot: Snapshot) -> list[tuple[float, float]]:
+    """The hinge loss of each member on all its labelled nodes, and that of the best constant answer."""
+    found: list[tuple[float, float]] = []
     for e, (config, seed) in enumerate(zip(snapshot.configs, snapshot.seeds, strict=True)):
         own = Nodes(*(part.to(snapshot.device) for part in config.training_nodes(seed)))
-        found.append(float(hinge(outputs(snapshot.take([e]), own), own.label_EB)))
+        # Of all constants -1 or 1 is the best, or any between where the classes are as large.
+        constant = 2 * min((own.label_EB > 0).double().mean().item(), (own.label_EB < 0).double().mean().item())
+        found.append((float(hinge(outputs(snapshot.take([e]), own), own.label_EB)), max(constant, 1e-9)))
     return found
 
 
@@ -72,10 +76,15 @@ class Loss(Measure):
     name: ClassVar[str] = "graph.loss"
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
-        """Rows "accuracy", "balanced" (the mean of the classes' accuracies), "hinge" and "train_hinge", at x = 0."""
+        """Rows at x = 0: "accuracy", "balanced" (the mean of the classes' accuracies), "error", "hinge".
+
+        "train_hinge" is the loss on labelled nodes, "unlearned" the same over that of the best answer without features:
+        one number for every node.
+        """
         nodes = held_out(snapshot)
         output_EB = outputs(snapshot, nodes)
         right_EB = nodes.label_EB * output_EB > 0
+        losses = _train_losses(snapshot)
         of_class = [(right_EB & own_EB).sum(1) / own_EB.sum(1) for own_EB in (nodes.label_EB > 0, nodes.label_EB < 0)]
         return joined(
             [
@@ -83,7 +92,8 @@ class Loss(Measure):
                 rows("balanced", 0, torch.stack(of_class).mean(0)),
                 rows("error", 0, error(output_EB, nodes.label_EB)),
                 rows("hinge", 0, hinge(output_EB, nodes.label_EB)),
-                rows("train_hinge", 0, _train_loss(snapshot)),
+                rows("train_hinge", 0, [loss for loss, _ in losses]),
+                rows("unlearned", 0, [loss / constant for loss, constant in losses]),
             ]
         )
 
@@ -124,15 +134,20 @@ class Margins(Measure):
     name: ClassVar[str] = "graph.margins"
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
-        """Rows "margin", the mean of Delta_n(z) over nodes, and "obeying", the share above 0, at x = distance."""
+        """Rows "margin", the mean of Delta_n(z) over nodes, and "obeying", the share above 0, at x = distance.
+
+        "balanced_obeying" is the mean of the two classes' shares: the accuracy of the vote itself.
+        """
         found: list[list[Row]] = []
         for config, seed in zip(snapshot.configs, snapshot.seeds, strict=True):
             margin_NZ = config.margins(seed)
-            mean_Z, obeying_Z = np.nanmean(margin_NZ, 0), np.nanmean(margin_NZ > 0, 0)
-            found.append(
-                [Row("margin", z + 1, float(x), {}) for z, x in enumerate(mean_Z)]
-                + [Row("obeying", z + 1, float(x), {}) for z, x in enumerate(obeying_Z)]
-            )
+            label_N = config.graph(seed).label_N
+            by_metric = {
+                "margin": np.nanmean(margin_NZ, 0),
+                "obeying": (margin_NZ > 0).mean(0),
+                "balanced_obeying": np.mean([(margin_NZ[label_N == y] > 0).mean(0) for y in (1, -1)], 0),
+            }
+            found.append([Row(name, z, float(x)) for name, x_Z in by_metric.items() for z, x in enumerate(x_Z, 1)])
         return found
 
 

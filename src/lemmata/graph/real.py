@@ -6,21 +6,26 @@ a node's own features is a condition: where it does, neighbours have little to a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, final
 
 import numpy as np
+import pandas as pd
 
 from lemmata.graph.theory import margins
 from lemmata.lab.around import around, counts
+from lemmata.lab.claim import Prediction, provided
 from lemmata.lab.ensemble import Snapshot
+from lemmata.lab.frames import failing, pick
 from lemmata.lab.graph_sets import open_graph
 from lemmata.lab.grid import ByProfile, Experiment, product
 from lemmata.lab.hop_measures import HopAccuracy, HopAttention
 from lemmata.lab.hop_transformer import HopTransformer
 from lemmata.lab.trainee import Measure, Row, Value
 
-__all__ = ["DISTANCES", "GRAPHS", "NEEDS", "SHARES", "SINGLE", "SameLabel"]
+__all__ = ["AVERAGED", "DISTANCES", "GRAPHS", "NEEDS", "SHARES", "SINGLE", "SameLabel", "of_fitted"]
 
 GRAPHS = ("PubMed", "Actor")
 NEEDS = ("extra:torch_geometric", "data:planetoid", "data:actor")
@@ -32,9 +37,13 @@ class SameLabel(Measure):
     """What the graph itself is like, whatever was trained on it."""
 
     name: ClassVar[str] = "graph.same_label"
+    version: ClassVar[int] = 2
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
-        """Rows "same_label", the share of nodes with one's own label, and "margin", the mean Delta_n(z), at x = z."""
+        """Rows at x = z: "same_label", the share of nodes with one's own label; "margin", the mean Delta_n(z).
+
+        "reached" is the share of the labelled nodes that have a node there.
+        """
         config: HopTransformer = snapshot.configs[0]
         if not config.hops:
             return [[] for _ in snapshot.configs]
@@ -47,6 +56,7 @@ class SameLabel(Measure):
         found: list[Row] = []
         for z in config.hops:
             there_N = known_N & (size_NZ[:, z - 1] > 0)
+            found.append(Row("reached", z, float(there_N.sum() / known_N.sum())))
             if there_N.any():
                 share = float((own_NZ[there_N, z - 1] / size_NZ[there_N, z - 1]).mean())
                 found += [Row("same_label", z, share), Row("margin", z, float(np.nanmean(margin_NZ[:, z - 1])))]
@@ -76,6 +86,9 @@ DISTANCES = Experiment(
     seeds=ByProfile(quick=5, default=10, full=20),
 )
 
+# Shares of labelled nodes that are averaged over in every profile.
+AVERAGED = (0.02, 0.1, 0.6)
+
 # The three networks by the share of labelled nodes.
 SHARES = Experiment(
     name="shares",
@@ -84,8 +97,21 @@ SHARES = Experiment(
     points=ByProfile(
         *[
             product(graph=GRAPHS, own=(True, False), attention=("encoded", "plain", "uniform"), labelled=shares)
-            for shares in ((0.02, 0.6), (0.01, 0.05, 0.2, 0.6), (0.01, 0.02, 0.05, 0.1, 0.2, 0.6))
+            for shares in (AVERAGED, AVERAGED, (0.01, 0.02, 0.05, 0.1, 0.2, 0.6))
         ]
     ),
     seeds=ByProfile(quick=5, default=10, full=20),
 )
+
+# Of the nodes trained on, what a network gets right beyond those of the most frequent class.
+FITTED = 0.05
+
+
+def of_fitted(*predictions: Prediction, where: Mapping[str, object]) -> tuple[Prediction, ...]:
+    """The same predictions, open where one of these networks has not learned even the nodes it was trained on."""
+    return provided(partial(_unfitted, where=where), *predictions)
+
+
+def _unfitted(frame: pd.DataFrame, *, where: Mapping[str, object]) -> tuple[str, ...]:
+    words = f"networks are less than {FITTED} ahead of a constant answer on the nodes they were trained on"
+    return failing(pick(frame, "learned", where), words, at_least=FITTED)

@@ -54,9 +54,11 @@ def margins(count_NZK: ArrayLike, size_NZ: ArrayLike, label_N: ArrayLike) -> NDA
     [[0.5], [nan]]
     """
     count, size, label = (np.asarray(part) for part in (count_NZK, size_NZ, label_N))
-    if count.ndim != 3 or size.shape != count.shape[:2] or label.shape != count.shape[:1]:
+    if count.ndim != 3 or count.shape[2] < 2 or size.shape != count.shape[:2] or label.shape != count.shape[:1]:
         got = f"{count.shape}, {size.shape} and {label.shape}"
-        raise InputError("counts (N, Z, K), sizes (N, Z) and labels (N,)", got, "give each node a row")
+        raise InputError(
+            "counts (N, Z, K) of two classes or more, sizes (N, Z) and labels (N,)", got, "give each node a row"
+        )
     if len(label) and not (label.min() >= -1 and label.max() < count.shape[2]):
         got = f"{label.min()} to {label.max()}"
         raise InputError(f"labels from -1 to {count.shape[2] - 1}", got, "number the classes from 0 on")
@@ -72,6 +74,9 @@ def margins(count_NZK: ArrayLike, size_NZ: ArrayLike, label_N: ArrayLike) -> NDA
 def core_distance(margin_NZ: ArrayLike) -> int:
     """The estimated core distance z_m, from 1 on: where the mean margin is largest.
 
+    Distances that fewer than half as many nodes reach as the distance that most do are left out: a few nodes far off
+    say nothing of the others.
+
     Raises:
         InputError: no distance at which any node has a margin.
 
@@ -86,8 +91,9 @@ def core_distance(margin_NZ: ArrayLike) -> int:
         raise InputError(
             "margins (N, Z), some of them known", f"{margin.shape}", "label some nodes that have neighbours"
         )
-    mean = np.where(known, margin, 0).sum(0) / np.maximum(known.sum(0), 1)
-    return int(np.where(known.any(0), mean, -np.inf).argmax()) + 1
+    nodes = known.sum(0)
+    mean = np.where(known, margin, 0).sum(0) / np.maximum(nodes, 1)
+    return int(np.where(2 * nodes >= nodes.max(), mean, -np.inf).argmax()) + 1
 
 
 def condition(margin_NZ: ArrayLike, z: int) -> float:

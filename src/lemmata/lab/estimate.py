@@ -82,8 +82,8 @@ def student(
     return Estimate(mean, mean - half, mean + half, seeds, (), method)
 
 
-def hull(least: Estimate, most: Estimate) -> Estimate:
-    """From the least to the most that a quantity known up to an interval may be: the middle, and both intervals' ends.
+def hull(one: Estimate, other: Estimate) -> Estimate:
+    """What holds for both, as of the least and the most that a quantity may be: the middle, and the outermost ends.
 
     Objections to either count.
 
@@ -91,8 +91,9 @@ def hull(least: Estimate, most: Estimate) -> Estimate:
     >>> e.value, e.lo, e.hi
     (1.5, 0.8, 2.3)
     """
-    objections = tuple(dict.fromkeys([*least.objections, *most.objections]))
-    return replace(most, value=(least.value + most.value) / 2, lo=least.lo, objections=objections)
+    objections = tuple(dict.fromkeys([*one.objections, *other.objections]))
+    lo, hi = min(one.lo, other.lo), max(one.hi, other.hi)
+    return replace(one, value=(one.value + other.value) / 2, lo=lo, hi=hi, objections=objections)
 
 
 def logarithm(values: Array) -> Array:

@@ -51,11 +51,16 @@ class HopAccuracy(Repeated):
     """Accuracy on the test nodes at the step with the best validation accuracy, the first of them."""
 
     name: ClassVar[str] = "lab.hop_accuracy"
+    version: ClassVar[int] = 2
 
     every: int = 12
 
     def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
-        """After the last step rows "accuracy" and "validation" at x = share labelled, and "best_step"."""
+        """After the last step rows "accuracy" and "validation" at x = share labelled, and "best_step".
+
+        "learned" is how much of the nodes trained on, up to SLICE, it gets right after the last step, less the share of
+        the most frequent class: an answer that sees nothing has 0.
+        """
         h_END, found = _hidden(snapshot), []
         best: dict[int, tuple[float, float, int]] = memory.setdefault("best", {})
         for e, (member, config, seed) in enumerate(
@@ -66,8 +71,14 @@ class HopAccuracy(Repeated):
             if member not in best or right > best[member][0]:
                 best[member] = (right, self._right(snapshot, e, parts.test, h_END[e]), snapshot.step)
             names, last = ("validation", "accuracy", "best_step"), snapshot.step >= config.steps
+            if not last:
+                found.append([])
+                continue
+            train_B = parts.train[:SLICE]
+            frequent = np.bincount(open_graph(config.graph).label_N[train_B]).max() / len(train_B)
+            learned = self._right(snapshot, e, train_B, h_END[e]) - float(frequent)
             rows = [Row(name, config.labelled, v) for name, v in zip(names, best[member], strict=True)]
-            found.append(rows if last else [])
+            found.append([*rows, Row("learned", config.labelled, learned)])
         return found
 
     def _right(self, snapshot: Snapshot, member: int, node_B: np.ndarray, h_ND: Tensor) -> float:

@@ -215,7 +215,8 @@ class HopTransformer(Trainee):
     def work(self) -> float:
         """Three passes of read-in and of the batch; what it takes to sample is not counted.
 
-        What is done with sampled nodes runs at the speed of memory: an operation takes as long as GATHERED in a product.
+        What is done with sampled nodes runs at the speed of memory: an operation takes as long as GATHERED in a
+        product.
         """
         graph, D = open_graph(self.graph), self.D
         read_in = graph.feature_NC.size * D

@@ -7,17 +7,19 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from lemmata.graph.experiments import CLOSE, CONFUSED, CONFUSED_LABELS, of_learned
+from lemmata.graph.experiments import CLOSE, CLOSE_TOO, CONFUSED, CONFUSED_LABELS, of_learned
 from lemmata.graph.theory import CONFUSION
 from lemmata.lab.claim import Claim, Frames, Prediction
 from lemmata.lab.figure import Figure, Panel, curves, drawable
 from lemmata.lab.frames import by_seed, pick
 from lemmata.lab.needed import needed_between
 from lemmata.lab.rule import above, at_least, within
-from lemmata.lab.stats import Estimate, censored_exponent, mean_t, paired_t
+from lemmata.lab.stats import Estimate, censored_exponent, hull, mean_t, paired_t
 
 # Labelled nodes at which accuracies are compared, and the confusion ratios that are.
 AT, MUCH, SOME = 150, 0.3, 0.2
+# Errors that count as small where the labels that are needed are counted; with confusion votes err more often.
+ERRORS = (CLOSE[2], CLOSE_TOO[2])
 WORDS = {"encoded": "transformer", "uniform": "uniform attention"}
 
 
@@ -43,9 +45,13 @@ def level(frame: pd.DataFrame, *, eps_S: float) -> Estimate:
 
 
 def exponent(frame: pd.DataFrame) -> Estimate:
-    """The exponent of the needed |L| in 1 - 2 eps_S."""
-    eps_P, lo_SP, hi_SP = needed_between(pick(frame, "error"), "labelled", "eps_S", CLOSE[2])
-    return censored_exponent(1 - 2 * eps_P, lo_SP, hi_SP, margin=0.15)
+    """The exponent of the needed |L| in 1 - 2 eps_S, from the least to the most that it is of the two errors."""
+
+    def at(error: float) -> Estimate:
+        eps_P, lo_SP, hi_SP = needed_between(pick(frame, "error"), "labelled", "eps_S", error)
+        return censored_exponent(1 - 2 * eps_P, lo_SP, hi_SP, margin=0.15)
+
+    return hull(*map(at, ERRORS))
 
 
 def figure(frames: Frames) -> Figure:
@@ -77,9 +83,9 @@ prediction = partial(Prediction, of=CONFUSED)
 CLAIM = Claim(
     id="graph.confusion",
     title="What confusion costs",
-    statement="More labelled nodes are needed with a larger confusion ratio eps_S, as (1 - 2 eps_S)^-2, and the error "
-    "is small for every one below a half. Asked on the homophilous graph, z_m = 1, with gamma_d = 0.8 where nothing "
-    "else is said.",
+    statement="More labelled nodes are needed with a larger confusion ratio eps_S, as (1 - 2 eps_S)^-2; with enough of "
+    f"them the error is small, which is asked with eps_S up to {MUCH}. Asked on the homophilous graph, z_m = 1, with "
+    "gamma_d = 0.8 where nothing else is said, 1000 nodes of mean degree 5, 400 steps of 20 nodes with eta = 0.2.",
     source="Theorem 4.1",
     cites=("li2024graph",),
     predictions=(
@@ -94,15 +100,18 @@ CLAIM = Claim(
                 estimate=partial(costs, network="encoded"),
                 rule=above(0.0),
             ),
-            prediction(
-                id="holds",
-                statement=f"With eps_S = {SOME} and {AT} labelled nodes the error is small.",
-                kind="holds",
-                source="Theorem 4.1, with a bound chosen here",
-                statistic="accuracy on other nodes",
-                predicted=f"at least {1 - CLOSE[2]}",
-                estimate=partial(level, eps_S=SOME),
-                rule=at_least(1 - CLOSE[2]),
+            *(
+                prediction(
+                    id=name,
+                    statement=f"With eps_S = {eps_S} and {AT} labelled nodes the error is small.",
+                    kind="holds",
+                    source="Theorem 4.1, with a bound chosen here",
+                    statistic="accuracy on other nodes",
+                    predicted=f"at least {1 - CLOSE[2]}",
+                    estimate=partial(level, eps_S=eps_S),
+                    rule=at_least(1 - CLOSE[2]),
+                )
+                for name, eps_S in (("holds", SOME), ("holds-much", MUCH))
             ),
             where={"network": "encoded", "labelled": AT},
         ),
@@ -125,7 +134,8 @@ CLAIM = Claim(
             kind="tight",
             source="Theorem 4.1, read as an equality; exponent assumed",
             of=CONFUSED_LABELS,
-            statistic=f"exponent in 1 - 2 eps_S of the |L| from which on the error is at most {CLOSE[2]}",
+            statistic=f"exponent in 1 - 2 eps_S of the |L| from which on the error is at most {ERRORS[0]}, and "
+            f"{ERRORS[1]}: from the least to the most of both",
             predicted=f"{CONFUSION:g}",
             estimate=exponent,
             rule=within(CONFUSION, 0.15),
