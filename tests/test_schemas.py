@@ -54,6 +54,10 @@ CALLS = {
         [*NEIGHBOURS, "--advise", "--json"],
         [*NEIGHBOURS, "--compare", "--json"],
     ],
+    "store-info": [["store", "info", "--json"], ["store", "info", "--store", "none", "--json"]],
+    "store-verify": [["store", "verify", "--sample", "1", "--json"]],
+    "store-compact": [["store", "compact", "--json"]],
+    "store-merge": [["store", "merge", "lemmata-store", "--store", "other", "--json"]],
     "doctor": [["doctor", "--json"], ["doctor", "--store", "none", "--json"]],
     "bench": [["bench", "--rounds", "1", "--json"], ["bench", "icl", "--compile", "--json"]],
 }

@@ -136,8 +136,8 @@ def test_a_shard_is_a_parquet_file_that_says_what_it_holds(store: Store) -> None
     )
     about = json.loads(pq.read_schema(path).metadata[b"lemmata"])
     assert about["cells"] == {cell.id: cell.spec for cell in cells}
-    assert about["provenance"] == {**HERE, "seconds": 6.0} == store.provenance(cells[0].config)[0]
-    assert json.loads((store.path / "store.json").read_text()) == {"format": 1}
+    assert about["parts"] == [{**HERE, "seconds": 6.0}] == store.provenance(cells[0].config)
+    assert json.loads((store.path / "store.json").read_text()) == {"format": 2}
 
 
 def test_other_versions_are_other_results(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,8 +290,14 @@ def test_a_path_that_is_a_file_or_below_one_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_newer_store_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "store.json").write_text(json.dumps({"format": 2}))
+    (tmp_path / "store.json").write_text(json.dumps({"format": 3}))
     with pytest.raises(StoreError, match="newer version"):
+        Store(tmp_path)
+
+
+def test_an_older_store_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "store.json").write_text(json.dumps({"format": 1}))
+    with pytest.raises(StoreError, match="of an earlier one"):
         Store(tmp_path)
 
 

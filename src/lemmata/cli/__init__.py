@@ -8,6 +8,7 @@
     edit.py      edit: task vectors added to a checkpoint, or subtracted (advice.py and edited.py say what came out)
     tokens.py    tokens: a vision transformer with fewer tokens (sparsity.py says what came out)
     neighbours.py  neighbours: which distances of a graph carry the label (hops.py says what came out)
+    store.py     store: what it holds, whether that is right, joining and merging (`lemmata.lab.upkeep`)
     errors.py    how a call ends that cannot succeed
 
 Nothing here imports torch before a verb needs it, so that `--help` is at once.
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lemmata.cli import about, checking, edit, examples, neighbours, reading, tokens
+from lemmata.cli import about, checking, edit, examples, neighbours, reading, store, tokens
 from lemmata.cli.errors import explain
 from lemmata.cli.group import verbs
 from lemmata.cli.output import say
@@ -36,6 +37,7 @@ for _verb in (
     edit.edit,
     tokens.tokens,
     neighbours.neighbours,
+    store.store,
     about.cite,
     about.doctor,
     about.bench,

@@ -20,7 +20,7 @@ from lemmata.lab.errors import ConstantError, InputError, nearest
 from lemmata.lab.streams import GENERATOR
 from lemmata.lab.trainee import Coordinate, Measure, Row, Trainee, Value
 
-__all__ = ["PROFILES", "ByProfile", "Cell", "CellResult", "Experiment", "Profile", "measure", "product"]
+__all__ = ["PROFILES", "ByProfile", "Cell", "CellResult", "Experiment", "Profile", "identity", "measure", "product"]
 
 Profile = Literal["quick", "default", "full"]
 PROFILES: tuple[Profile, ...] = ("quick", "default", "full")
@@ -54,8 +54,7 @@ class Cell:
     @cached_property
     def id(self) -> str:
         """Twenty hexadecimal digits, the same on every machine."""
-        text = json.dumps(self.spec, sort_keys=True, separators=(",", ":"))
-        return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+        return identity(self.spec)
 
     @property
     def work(self) -> float:
@@ -66,6 +65,16 @@ class Cell:
     def batch_key(self) -> tuple[object, ...]:
         """Cells with the same key can be trained as one ensemble."""
         return (self.config.kind, self.config.shape_key(), self.measures)
+
+
+def identity(spec: Mapping[str, Any]) -> str:
+    """The id of the cell that a spec describes, as it is and as a store gives it back.
+
+    >>> len(identity({"kind": "toy", "seed": 0})), identity({"seed": 0, "kind": "toy"}) == identity({"kind": "toy",
+    "seed": 0}) (20, True)
+    """
+    text = json.dumps(spec, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
 
 
 @final

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-__all__ = ["reserve"]
+__all__ = ["alone", "reserve"]
 
 
 @final
@@ -65,6 +65,35 @@ def reserve(path: Path, ids: Sequence[str]) -> Iterator[set[str]]:
                 _unlock(file, offsets[name])
             if not file.offsets:
                 os.close(_files.pop(path).descriptor)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold all reservations there can be, until the end of the block.
+
+    Raises:
+        BlockingIOError: somebody holds one; a file system without locks never says so.
+        OSError: the file cannot be made.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder, alone(Path(folder, "reserved")):
+    ...     Path(folder, "reserved").exists()
+    True
+    """
+    path = path.resolve()
+    with _one_at_a_time:
+        if path in _files:
+            raise BlockingIOError(errno.EAGAIN, "this process itself holds some")
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    raise BlockingIOError(error.errno, "another run holds some") from error
+            yield
+        finally:
+            os.close(descriptor)
 
 
 def _lock(file: _File, offset: int) -> bool:

@@ -5,7 +5,8 @@ The columns are
     cell, seed, status, seconds | constants of the config | coordinates of the rows | metric, x, value
 
 `seconds` is the chunk's time divided by its cells. The metadata key `lemmata` holds JSON: the format,
-the spec of every cell by its id (a cell may have no row), and the provenance: how, where and when.
+the spec of every cell by its id (a cell may have no row), and the parts: how, where and when each chunk was trained.
+A chunk leaves a shard of one part; shards can be joined.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from lemmata.lab.trainee import Trainee, Value
 if TYPE_CHECKING:  # a worker only encodes, and pandas is a large import
     import pandas as pd
 
-__all__ = ["FORMAT", "Header", "decode", "encode", "header", "tidy"]
+__all__ = ["FORMAT", "Header", "cells", "decode", "encode", "header", "join", "tidy"]
 
-FORMAT = 1
+FORMAT = 2
 TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 WHO = {"cell": pa.string(), "seed": pa.int64(), "status": pa.string(), "seconds": pa.float64()}
 ROW = {"metric": pa.string(), "x": pa.float64(), "value": pa.float64()}
@@ -39,10 +40,10 @@ ROW = {"metric": pa.string(), "x": pa.float64(), "value": pa.float64()}
 @final
 @dataclass(frozen=True)
 class Header:
-    """What a shard says about itself: the specs of its cells by id, and how they were trained."""
+    """What a shard says about itself: the specs of its cells by id, and how its chunks were trained."""
 
     specs: Mapping[str, dict[str, Any]]
-    provenance: Mapping[str, Any]
+    parts: tuple[Mapping[str, Any], ...]
 
 
 def encode(results: Sequence[CellResult], *, seconds: float, provenance: Mapping[str, object]) -> bytes:
@@ -51,27 +52,45 @@ def encode(results: Sequence[CellResult], *, seconds: float, provenance: Mapping
     Raises:
         RegistryError: a measure names a coordinate like a constant or like another column.
     """
-    about = {
-        "format": FORMAT,
-        "cells": {result.cell.id: result.cell.spec for result in results},
-        "provenance": {**provenance, "seconds": seconds},
-    }
-    table = _table(results, seconds).replace_schema_metadata({b"lemmata": json.dumps(about)})
+    specs = {result.cell.id: result.cell.spec for result in results}
+    return _file(_table(results, seconds), Header(specs, ({**provenance, "seconds": seconds},)))
+
+
+def join(files: Sequence[bytes]) -> bytes:
+    """One shard of several, with each cell once: that of the first of them which has it."""
+    specs: dict[str, dict[str, Any]] = {}
+    tables, parts = [], []
+    for data in files:
+        found = header(data)
+        tables.append(decode(data, set(found.specs) - set(specs)))
+        specs |= {name: spec for name, spec in found.specs.items() if name not in specs}
+        parts += found.parts
+    return _file(pa.concat_tables(tables, promote_options="permissive"), Header(specs, tuple(parts)))
+
+
+def _file(table: pa.Table, about: Header) -> bytes:
+    text = json.dumps({"format": FORMAT, "cells": about.specs, "parts": about.parts})
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
+    pq.write_table(table.replace_schema_metadata({b"lemmata": text}), sink)
     return sink.getvalue().to_pybytes()
 
 
 def header(data: bytes) -> Header:
     """The metadata of a shard."""
     about = json.loads(pq.read_metadata(pa.BufferReader(data)).metadata[b"lemmata"])
-    return Header(about["cells"], about["provenance"])
+    return Header(about["cells"], tuple(about["parts"]))
 
 
 def decode(data: bytes, ids: Iterable[str]) -> pa.Table:
     """The rows of some of a shard's cells, each cell's in the order measured."""
     table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
-    return table.filter(pc.field("cell").isin(list(ids)))
+    return table.filter(pc.field("cell").isin(pa.array(list(ids), pa.string())))
+
+
+def cells(data: bytes) -> set[str]:
+    """The ids of the cells that have rows."""
+    table = pq.ParquetFile(pa.BufferReader(data)).read(columns=["cell"], use_threads=False)
+    return set(table["cell"].unique().to_pylist())
 
 
 def tidy(tables: Iterable[pa.Table], cells: Sequence[Cell]) -> pd.DataFrame:

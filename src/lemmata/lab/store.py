@@ -46,7 +46,7 @@ class _Known:
 
     stamp: tuple[int, int]
     ids: frozenset[str]
-    provenance: Mapping[str, Any]
+    parts: tuple[Mapping[str, Any], ...]
 
 
 @final
@@ -96,10 +96,16 @@ class Store:
         return shard.header(data).specs[found[0]]
 
     def provenance(self, config: Trainee) -> list[Mapping[str, Any]]:
-        """How, where and when each shard of this kind and version of trainee was made."""
+        """How, where and when each chunk of this kind and version of trainee was trained."""
         folder = self._folder(config)
         self._refresh(folder)
-        return [known.provenance for path, known in self._known.items() if path.parent == folder]
+        return [part for path, known in self._known.items() if path.parent == folder for part in known.parts]
+
+    def shards(self) -> Iterator[tuple[Path, bytes]]:
+        """All shards in order of their names, each with its verified bytes."""
+        for path in sorted(path for folder in self.path.glob("*/v*/") for path in _stamps(folder)):
+            if (data := self._load(path)) is not None:
+                yield path, data
 
     def read(self, cells: Sequence[Cell]) -> pd.DataFrame:
         """The rows of these cells, tidy, in the order of the cells and then as measured.
@@ -127,12 +133,17 @@ class Store:
         Raises:
             StoreError: there is no room, or no permission; the store is as it was before.
         """
-        data = shard.encode(results, seconds=seconds, provenance=provenance)
-        self._prepare()
-        seeds = [result.cell.seed for result in results]
-        measures = "+".join(m.name for m in results[0].cell.measures)
+        return self.put(shard.encode(results, seconds=seconds, provenance=provenance))
+
+    def put(self, data: bytes) -> Path:
+        """Keep a shard, under a name made of what it holds; raises as `write` does."""
+        specs = list(shard.header(data).specs.values())
+        seeds = [spec["seed"] for spec in specs]
+        measures = "+".join(measure["name"] for measure in specs[0]["measures"])
         readable = f"{_slug(measures)[:40]}-seed{min(seeds)}-{max(seeds)}"
-        path = self._folder(results[0].cell.config) / f"{readable}-{_digest(data)}.parquet"
+        folder = self.path / _slug(specs[0]["kind"]) / f"v{specs[0]['version']}"
+        path = folder / f"{readable}-{_digest(data)}.parquet"
+        self._prepare()
         with _reported(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, data)
@@ -180,10 +191,14 @@ class Store:
             raise StoreError("a store of Lemmata", got, fix) from error
         if found > shard.FORMAT:
             raise StoreError(
-                f"a store of format {shard.FORMAT} or older",
+                f"a store of format {shard.FORMAT}",
                 f"{self.path}, written by a newer version of Lemmata (format {found})",
                 "upgrade Lemmata, or pass --store another folder",
             )
+        if found < shard.FORMAT:
+            got = f"{self.path}, of an earlier one (format {found})"
+            fix = "move it away, or pass --store another folder: a check trains what is missing"
+            raise StoreError(f"a store of format {shard.FORMAT}", got, fix)
 
     def _prepare(self) -> None:
         """Make the folder and say what it is, before anything else is put into it."""
@@ -215,7 +230,7 @@ class Store:
             known = self._known.get(path)
             if (known is None or known.stamp != stamp) and (data := self._load(path)) is not None:
                 header = shard.header(data)
-                self._known[path] = _Known(stamp, frozenset(header.specs), header.provenance)
+                self._known[path] = _Known(stamp, frozenset(header.specs), header.parts)
 
     def _load(self, path: Path) -> bytes | None:
         """The bytes of a shard; None, and the shard set aside, if they are not those written."""
