@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 REPORT := report.html
+# Minutes of `make torture`.
+MINUTES ?= 10
 # Test processes; each runs torch on one thread.
 TEST_WORKERS ?= auto
 # More for pytest, as in: make test PYTEST_ARGS="-k stats"
@@ -17,7 +19,7 @@ CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench $(VENV)
+.PHONY: help demo test lint format docs bench torture $(VENV)
 # One step at a time, so that pytest's closing line is the last of `make test`.
 .NOTPARALLEL:
 
@@ -28,6 +30,7 @@ help:
 	@echo "make format  let ruff rewrite what it can"
 	@echo "make docs    build the documentation into site/"
 	@echo "make bench   measure training speed against the usual script"
+	@echo "make torture kill, cut, flip and fail for ten minutes; nothing may be lost"
 	@echo "make .venv   only create the virtual environment, with all extras"
 
 demo: $(CORE)
@@ -60,6 +63,9 @@ docs: $(DEV)
 
 bench: $(CORE)
 	@$(BIN)/lemmata bench
+
+torture: $(CORE)
+	@$(BIN)/python tests/torture.py --minutes $(MINUTES)
 
 $(VENV): $(DEV)
 

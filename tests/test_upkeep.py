@@ -143,6 +143,10 @@ def test_shards_are_joined_and_every_row_stays(store, monkeypatch):
     assert compact(Store(store.path)) == (1, 1) and bytes_of(store) == unchanged
 
 
+def test_a_store_that_is_not_there_is_not_made(tmp_path):
+    assert compact(Store(tmp_path / "none")) == (0, 0) and not (tmp_path / "none").exists()
+
+
 def test_joining_that_is_stopped_loses_nothing(store, monkeypatch):
     cells = toy.cells(6)
     fill(store, cells, chunk=2)

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from lemmata.show.draw import figure as figure
     from lemmata.show.report import report as report
 
-# MKL rounds small products by where in memory they begin unless it is told not to, which costs no time; then a network's
-# numbers do not depend on its place among those trained with it. MKL reads this once, at its first product, and workers
-# inherit it. A setting of the user's own stays.
+# MKL rounds small products by where in memory they begin unless it is told not to, which costs no time; then a
+# network's numbers do not depend on its place among those trained with it. MKL reads this once, at its first product,
+# and workers inherit it. A setting of the user's own stays.
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
 __version__ = version("lemmata")

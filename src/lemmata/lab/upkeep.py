@@ -174,6 +174,8 @@ def compact(store: Store) -> tuple[int, int]:
     Raises:
         StoreError: another run uses the store, or there is no room.
     """
+    if not store.path.exists():
+        return 0, 0
     with _alone(store):
         before = after = 0
         for folder in _folders(store):

@@ -76,7 +76,7 @@ CLAIM = Claim(
     statement="A graph transformer with a bias for each distance is better than without, and that is better than graph "
     "convolution, whatever the share of labelled nodes. Asked with 4 sampled nodes at each of 12 distances; of the "
     "nodes that are not trained on half choose the step and half test, many more than a user with few labels has. "
-    "Takes about MINUTES.",
+    "Takes about half an hour with --quick on two cores, and an hour without.",
     source="figure 9",
     cites=("li2024graph",),
     needs=NEEDS,
