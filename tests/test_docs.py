@@ -179,7 +179,7 @@ def test_json_examples_are_of_their_schemas():
     examples = re.findall(r"^### lemmata ([^\n]+)\n.*?\n```json\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert len(examples) == text.count("```json") > 0
     for verb, example in examples:
-        name = "advice" if verb == "edit --advise" else verb
+        name = "advice" if verb == "edit --advise" else verb.replace(" ", "-")
         schema = json.loads((DOCS / "schemas" / f"{name}.json").read_text())
         Draft202012Validator(schema).validate(json.loads(example))
 
