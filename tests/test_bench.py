@@ -13,14 +13,20 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from lemmata.bench import _measured, run, team, usual_cot, usual_icl, worker
+from lemmata import graph, vision
+from lemmata.bench import _measured, run, team, usual_cot, usual_graph, usual_icl, usual_vision, worker
 from lemmata.bench.team import Team, Turn
 from lemmata.bench.worker import WORKLOADS
 from lemmata.lab.ensemble import fit
 from lemmata.lab.errors import EngineError, InputError, UnknownNameError
 
 KEYS = {"rate", "naive_rate", "ratio", "ratio_lo", "ratio_hi", "share_of_peak", "sgemm_gflops", "rss_mb"}
-SCRIPTS = {"icl.one-layer": usual_icl, "cot.one-layer": usual_cot}
+SCRIPTS = {
+    "icl.one-layer": usual_icl,
+    "cot.one-layer": usual_cot,
+    "vision.one-layer": usual_vision,
+    "graph.one-layer": usual_graph,
+}
 
 
 # The same networks. What the coordinates of Lemmata's columns are in a usual script's is a basis, a row a coordinate.
@@ -52,8 +58,8 @@ class Icl:
     def batch(self, prompts):
         return (prompts.columns(usual_icl.D_X) @ self.basis_DH)[0], prompts.target_EB[0]
 
-    def expected(self, output_EB):
-        return output_EB[0]
+    def forward(self, config, params, prompts):
+        return config.forward(params, prompts)[0]
 
 
 class Cot:
@@ -95,11 +101,67 @@ class Cot:
         prompt_BLD[rows, -1, 2 * M + prompts.asked_EB[0]] = 1
         return prompt_BLD @ self.basis_DH, mask_BL, self.pattern_MX[prompts.target_EB[0]]
 
-    def expected(self, output_EBM):
-        return output_EBM[0] @ self.pattern_MX
+    def forward(self, config, params, prompts):
+        return config.forward(params, prompts)[0] @ self.pattern_MX
 
 
-@pytest.fixture(params=[Icl, Cot], ids=list(SCRIPTS))
+class Vision:
+    """The same for vision, whose samples Lemmata keeps as shares of patterns."""
+
+    script = usual_vision
+    trained = ("W_Q", "W_K", "W_V", "W_O")
+
+    def __init__(self):
+        self.basis_MH = torch.linalg.qr(torch.randn(usual_vision.M, usual_vision.M)).Q
+
+    def network(self, params):
+        network = self.script.Network()
+        with torch.no_grad():
+            for name in ("W_Q", "W_K", "W_V"):
+                getattr(network, name).copy_(params[name][0] @ self.basis_MH)
+            network.W_O.copy_(params["W_O"][0])
+            if "b" in params:
+                network.get_parameter("b").copy_(params["b"][0])
+        assert torch.equal(network.a, params["a"][0])
+        return network
+
+    def batch(self, samples):
+        count_BT = (samples.share_EBT[0] * usual_vision.LENGTH).round().long()
+        pattern_BL = torch.stack(
+            [p_T.repeat_interleave(n_T) for p_T, n_T in zip(samples.pattern_EBT[0], count_BT, strict=True)]
+        )
+        return self.basis_MH[pattern_BL], samples.label_EB[0]
+
+    def forward(self, config, params, samples):
+        return vision.forward(params, samples)[0]
+
+
+class Graph(Vision):
+    """The same for graphs, where a neighbourhood is how many nodes of each pattern there are at each distance."""
+
+    script = usual_graph
+
+    def __init__(self):
+        self.basis_MH = torch.linalg.qr(torch.randn(usual_graph.M, usual_graph.M)).Q
+
+    def batch(self, nodes):
+        Z, S, M = usual_graph.HOPS, usual_graph.SIZE, usual_graph.M
+        count_BZM = nodes.count_EBZM[0].round().long()
+        sampled_BZS = torch.zeros(*count_BZM.shape[:2], S, dtype=torch.long)
+        there_BZS = torch.zeros_like(sampled_BZS, dtype=torch.bool)
+        for b, count_ZM in enumerate(count_BZM):
+            for z, count_M in enumerate(count_ZM):
+                pattern_S = torch.arange(M).repeat_interleave(count_M)
+                sampled_BZS[b, z, : len(pattern_S)], there_BZS[b, z, : len(pattern_S)] = pattern_S, True
+        hop_BS = torch.arange(Z).repeat_interleave(S).expand(len(count_BZM), -1)
+        node_BH, sampled_BSH = self.basis_MH[nodes.pattern_EB[0]], self.basis_MH[sampled_BZS.flatten(1)]
+        return node_BH, sampled_BSH, hop_BS, there_BZS.flatten(1), nodes.label_EB[0]
+
+    def forward(self, config, params, nodes):
+        return graph.forward(params, nodes)[0]
+
+
+@pytest.fixture(params=[Icl, Cot, Vision, Graph], ids=list(SCRIPTS))
 def both(request):
     """A workload with its translation."""
     torch.manual_seed(0)
@@ -112,7 +174,7 @@ def test_the_usual_network_computes_the_same(both):
     params, prompts = job.params(), job.draws(0)
     for name in translate.trained:
         params[name] = params[name] + 0.3 * torch.randn_like(params[name])
-    expected = translate.expected(workload.config.forward(params, prompts))
+    expected = translate.forward(workload.config, params, prompts)
     *inputs, _ = translate.batch(prompts)
     torch.testing.assert_close(translate.network(params)(*inputs), expected, rtol=1e-5, atol=1e-5)
     assert expected.std() > 0.05
@@ -151,7 +213,15 @@ def test_the_necessary_operations_are_no_more_than_a_step_is_planned_to_take(nam
     assert 0.3 * config.work() / config.steps < operations <= config.work() / config.steps
 
 
-@pytest.mark.parametrize(("name", "millions", "times"), [("icl.one-layer", 156, 8), ("cot.one-layer", 81, 300)])
+@pytest.mark.parametrize(
+    ("name", "millions", "times"),
+    [
+        ("icl.one-layer", 156, 8),
+        ("cot.one-layer", 81, 300),
+        ("vision.one-layer", 230, 320),
+        ("graph.one-layer", 1, 15.8),
+    ],
+)
 def test_a_usual_step_takes_as_many_operations_as_the_docs_say(name, millions, times):
     module, workload = SCRIPTS[name], WORKLOADS[name]
     with FlopCounterMode(display=False) as counter:
@@ -163,7 +233,10 @@ def test_a_usual_step_takes_as_many_operations_as_the_docs_say(name, millions, t
 # The usual scripts on their own.
 
 
-@pytest.mark.parametrize(("script", "first", "last"), [(usual_icl, 1, 0.05), (usual_cot, 0.38, 0.2)])
+@pytest.mark.parametrize(
+    ("script", "first", "last"),
+    [(usual_icl, 1, 0.05), (usual_cot, 0.38, 0.2), (usual_vision, 1, 0.2), (usual_graph, 1, 0.9)],
+)
 def test_a_usual_script_learns(script, first, last):
     losses = script.SCRIPT.training(seed=0)
     before, *_, after = (next(losses).item() for _ in range(150))
@@ -389,7 +462,7 @@ def test_one_paper_can_be_measured_alone_and_compiled(log):
 def test_a_paper_without_a_workload_is_refused(log, shell):
     with pytest.raises(UnknownNameError, match="did you mean cot"):
         run(1, papers=["icl", "cott"])
-    assert "choose one of cot, icl" in shell.refuse("bench", "zebra")
+    assert "choose one of cot, graph, icl, vision" in shell.refuse("bench", "zebra")
     assert log == []
 
 
@@ -424,6 +497,57 @@ def test_the_workers_share_the_members(monkeypatch, name):
     seeds = [seed for _, chunk in trained for seed in chunk]
     assert seeds[: worker.MEMBERS] == list(range(worker.MEMBERS))
     assert len(seeds) > worker.MEMBERS
+
+
+# What was measured before.
+
+
+def measured(ratio):
+    return {"ratio": ratio, "ratio_lo": ratio - 0.2, "ratio_hi": ratio + 0.2}
+
+
+@pytest.fixture
+def earlier(shell, monkeypatch):
+    """An earlier run in a file, and one now that is said to find these ratios."""
+
+    def of(before, now, **machine):
+        here = {"cpu": "x", "workers": 2, "torch": "2"}
+        (shell.folder / "b.json").write_text(json.dumps({"workloads": before, "machine": here | machine}))
+        whole = {"rate": 1.0, "naive_rate": 1.0, "share_of_peak": 0.1, "sgemm_gflops": 1.0, "rss_mb": 1.0}
+        found = {"workloads": {name: whole | each for name, each in now.items()}, "machine": here}
+        monkeypatch.setattr("lemmata.bench.run", lambda *args, **others: found)
+        return shell("bench", "--against", "b.json")
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("now", "said", "status"), [(5.0, "as fast as", 0), (4.5, "slower than", 3), (5.5, "faster than", 0)]
+)
+def test_slower_is_what_is_slower_in_every_round(earlier, now, said, status):
+    call = earlier({"icl.one-layer": measured(5.0)}, {"icl.one-layer": measured(now), "cot.one-layer": measured(1.0)})
+    assert call.status == status
+    line = call.out.splitlines()[-1]
+    assert line.startswith(f"icl.one-layer is {said} before: {now:.1f} (") and "was 5.0 (4.8 to 5.2)" in line
+
+
+@pytest.mark.parametrize("machine", [{"cpu": "y"}, {"workers": 4}], ids=str)
+def test_another_machines_baseline_is_refused(earlier, machine):
+    call = earlier({"icl.one-layer": measured(5.0)}, {"icl.one-layer": measured(5.0)}, **machine)
+    assert call.status == 2 and "a baseline of this machine" in call.err
+
+
+def test_what_is_no_baseline_is_refused_before_anything_is_measured(earlier, shell):
+    assert "measured before" in earlier({"icl.one-layer": measured(5.0)}, {"cot.one-layer": measured(5.0)}).err
+    for name, text in (
+        ("none.json", None),
+        ("text.json", "text"),
+        ("list.json", "[]"),
+        ("part.json", '{"workloads": {}}'),
+    ):
+        if text is not None:
+            (shell.folder / name).write_text(text)
+        assert "lemmata bench --json" in shell.refuse("bench", "--against", name)
 
 
 @pytest.mark.parametrize("asked", [{"rounds": 0}, {"steps": 0}, {"workers": 0}])

@@ -59,7 +59,11 @@ CALLS = {
     "store-compact": [["store", "compact", "--json"]],
     "store-merge": [["store", "merge", "lemmata-store", "--store", "other", "--json"]],
     "doctor": [["doctor", "--json"], ["doctor", "--store", "none", "--json"]],
-    "bench": [["bench", "--rounds", "1", "--json"], ["bench", "icl", "--compile", "--json"]],
+    "bench": [
+        ["bench", "--rounds", "1", "--json"],
+        ["bench", "icl", "--compile", "--json"],
+        ["bench", "--against", "before.json", "--json"],
+    ],
 }
 MEASURED = {
     "rate": 900.0,
@@ -78,15 +82,17 @@ def schema(name: str) -> Draft202012Validator:
 
 
 @pytest.fixture
-def bench(monkeypatch):
+def bench(checked, monkeypatch):
     """The measurement itself takes minutes; here it only says how often it was to be taken."""
 
     def run(rounds, *, papers, workers, compile, progress):
         progress(rounds, rounds, 0.0)
         names = ["icl.one-layer", "icl.one-layer-compiled"] if compile else ["icl.one-layer"]
-        return {"workloads": dict.fromkeys(names, MEASURED), "machine": {"workers": 2}}
+        return {"workloads": dict.fromkeys(names, MEASURED), "machine": {"cpu": "x", "workers": 2}}
 
     monkeypatch.setattr("lemmata.bench.run", run)
+    before = {"workloads": {"icl.one-layer": MEASURED}, "machine": {"cpu": "x", "workers": 2}}
+    Path("before.json").write_text(json.dumps(before))
 
 
 @pytest.fixture

@@ -62,7 +62,8 @@ def drive(store: str, seed: int, fails: str) -> None:
     """One driver: sweep what is missing, with workers, chunk sizes and misfortune by this seed."""
     rng = random.Random(seed)
     if fails == "files limited":
-        resource.setrlimit(resource.RLIMIT_FSIZE, (rng.choice([2000, 12000, 16000]),) * 2)
+        most = rng.choice([2000, 12000, 16000])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     if fails == "writes failing":
         whole = files.os.fsync
 

@@ -21,11 +21,13 @@ from typing import final
 
 import torch
 
-from lemmata.bench import usual_cot, usual_icl
+from lemmata.bench import usual_cot, usual_graph, usual_icl, usual_vision
 from lemmata.bench.usual import Script
 from lemmata.cot import network as cot
+from lemmata.graph import network as graph
 from lemmata.icl import network as icl
 from lemmata.lab.trainee import Trainee
+from lemmata.vision import network as vision
 
 __all__ = ["WORKLOADS", "Workload", "ensemble", "main", "rss_mb", "sgemm", "usual"]
 
@@ -82,6 +84,51 @@ WORKLOADS = {
         ),
         # W_Q^T W_K and its two backward products, 43 x 43 x 23 each. W_V is a selector and takes none.
         0.26e6,
+    ),
+    "vision.one-layer": Workload(
+        usual_vision.SCRIPT,
+        # All matrices at one rate, as in the script.
+        vision.OneLayer(
+            M=usual_vision.M,
+            L=usual_vision.LENGTH,
+            alpha_s=usual_vision.ALPHA,
+            ratio=usual_vision.RATIO,
+            mixing=usual_vision.MIXING,
+            N=usual_vision.DATASET,
+            B=usual_vision.BATCH,
+            m=usual_vision.NEURONS,
+            delta=usual_vision.DELTA,
+            sigma=usual_vision.SIGMA,
+            xi=usual_vision.XI,
+            mult=1.0,
+            lr=usual_vision.LEARNING_RATE,
+        ),
+        # The hidden layer on 6 queries a sample and its two backward products 0.58 million, W_O W_V and W_Q^T W_K 0.14.
+        0.72e6,
+    ),
+    "graph.one-layer": Workload(
+        usual_graph.SCRIPT,
+        # All parameters at one rate and from the first step on, as in the script.
+        graph.OneLayer(
+            M=usual_graph.M,
+            Z=usual_graph.HOPS,
+            S=usual_graph.SIZE,
+            degree=usual_graph.DEGREE,
+            gamma_d=usual_graph.GAMMA,
+            labelled=usual_graph.DATASET,
+            B=usual_graph.BATCH,
+            m=usual_graph.NEURONS,
+            w0=usual_graph.W0,
+            delta=usual_graph.DELTA,
+            sigma=usual_graph.SIGMA,
+            xi=usual_graph.XI,
+            first=0,
+            mult=1.0,
+            mult_b=1.0,
+            lr=usual_graph.LEARNING_RATE,
+        ),
+        # The hidden layer and its two backward products 48 thousand, W_O W_V 24, W_Q^T W_K 6.
+        0.078e6,
     ),
 }
 MEMBERS = 64

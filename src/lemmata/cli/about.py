@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lemmata.cli import options
 from lemmata.cli.checking import NAMES, named
+from lemmata.cli.errors import DIFFERENT
 from lemmata.cli.options import Asked, Whole
 from lemmata.cli.output import print_json
 from lemmata.cli.progress import Meter
 
 if TYPE_CHECKING:
+    from lemmata.bench.baseline import Compared
     from lemmata.lab.claim import Claim, Paper
 
 __all__ = ["bench", "cite", "doctor", "list_"]
@@ -111,11 +114,14 @@ def doctor(asked: Asked, as_json: bool) -> None:
 @click.command()
 @click.argument("papers", nargs=-1, metavar="[PAPER]...")
 @click.option("--rounds", type=Whole(1), default=5, show_default=True, help="Interleaved rounds.")
+@click.option(
+    "--against", "file", type=click.Path(path_type=Path), metavar="FILE", help="Compare with an earlier --json."
+)
 @options.workers
 @options.compiled
 @options.as_json
 @options.asked
-def bench(asked: Asked, papers: Sequence[str], rounds: int, as_json: bool) -> None:
+def bench(asked: Asked, papers: Sequence[str], rounds: int, file: Path | None, as_json: bool) -> None:
     """Measure the speed of training here.
 
     Trains a network of each PAPER, of all papers without one, as Lemmata does and as the usual
@@ -124,21 +130,30 @@ def bench(asked: Asked, papers: Sequence[str], rounds: int, as_json: bool) -> No
     machine's own matrix-multiplication peak; with --compile for the compiled step as well. Takes
     some minutes, and wants the machine to itself.
 
+    With --against the ratios are compared with those of an earlier run on this machine. A workload
+    is slower if each of its rounds was slower than all of theirs: exit status 3.
+
       lemmata bench
       lemmata bench icl --compile
-      lemmata bench --rounds 3 --json
+      lemmata bench --json > here.json
+      lemmata bench --against here.json
     """
     from lemmata.bench import run
+    from lemmata.bench.baseline import against, read_baseline
 
+    before = None if file is None else read_baseline(file)
     with Meter("rounds") as meter:
         found = run(rounds, papers=papers, workers=asked.workers, compile=asked.compile, progress=meter)
+    compared = [] if before is None else against(found, before)
     if as_json:
-        print_json(found)
-        return
-    for name, measured in found["workloads"].items():
-        click.echo(name)
-        click.echo("\n".join(_bench_lines(measured)))
-    click.echo("\n".join(_lines("machine", found["machine"])))
+        print_json(found | ({} if before is None else {"against": [_compared_record(each) for each in compared]}))
+    else:
+        for name, measured in found["workloads"].items():
+            click.echo(name)
+            click.echo("\n".join(_bench_lines(measured)))
+        click.echo("\n".join([*_lines("machine", found["machine"]), *map(_compared_line, compared)]))
+    if any(each.slower for each in compared):
+        click.get_current_context().exit(DIFFERENT)
 
 
 def _paper_record(paper: Paper) -> dict[str, Any]:
@@ -251,3 +266,16 @@ def _bench_lines(measured: dict[str, float]) -> list[str]:
         f"  {measured['share_of_peak']:.0%} of the sgemm peak of {measured['sgemm_gflops']:.0f} GFLOP/s",
         f"  {measured['rss_mb']:.0f} MB at most",
     ]
+
+
+def _compared_record(each: Compared) -> dict[str, Any]:
+    names = ("ratio", "ratio_lo", "ratio_hi")
+    runs = {"before": each.before, "now": each.now}
+    ratios = {run: dict(zip(names, found, strict=True)) for run, found in runs.items()}
+    return {"workload": each.name, **ratios, "slower": each.slower, "faster": each.faster}
+
+
+def _compared_line(each: Compared) -> str:
+    verdict = "slower than" if each.slower else "faster than" if each.faster else "as fast as"
+    now, before = (f"{ratio:.1f} ({lo:.1f} to {hi:.1f})" for ratio, lo, hi in (each.now, each.before))
+    return f"{each.name} is {verdict} before: {now} times the script, was {before}"
