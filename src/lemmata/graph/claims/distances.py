@@ -221,8 +221,7 @@ CLAIM = Claim(
     statement="On PubMed the bias is high at small distances, low at 6 and 7 and in between beyond, and so is the "
     "accuracy of neighbours at that distance alone; on Actor both are flat. Asked with 4 sampled nodes at each of 12 "
     "distances, sixty per cent of the nodes to train on and twenty to choose the step with, of distances that half of "
-    "the nodes reach (Actor: up to 8). Takes about half an hour with --quick on two cores, and more than an hour "
-    "without.",
+    "the nodes reach (Actor: up to 8). Takes about twenty minutes with --quick on two cores, and an hour without.",
     source="figure 8",
     cites=("li2024graph",),
     needs=NEEDS,
