@@ -7,6 +7,7 @@ its numbers depend on and nothing else: not the claim that asks, not where or ho
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -39,16 +40,17 @@ class Cell:
     seed: int
     measures: tuple[Measure, ...]
 
-    @cached_property
+    @property
     def spec(self) -> dict[str, Any]:
-        """Everything the numbers of this cell depend on, as plain JSON."""
+        """Everything the numbers of this cell depend on, as plain JSON. Made anew: there may be a million cells."""
         return {
             "kind": self.config.kind,
             "version": self.config.version,
             "generator": GENERATOR,
-            "config": dataclasses.asdict(self.config),
+            # Constants are numbers and words, which need no deep copy.
+            "config": {f.name: getattr(self.config, f.name) for f in dataclasses.fields(self.config)},
             "seed": self.seed,
-            "measures": [{"name": m.name, "version": m.version, **dataclasses.asdict(m)} for m in self.measures],
+            "measures": [{"name": m.name, "version": m.version, **_fields_of(m)} for m in self.measures],
         }
 
     @cached_property
@@ -65,6 +67,12 @@ class Cell:
     def batch_key(self) -> tuple[object, ...]:
         """Cells with the same key can be trained as one ensemble."""
         return (self.config.kind, self.config.shape_key(), self.measures)
+
+
+@functools.lru_cache(maxsize=256)
+def _fields_of(m: Measure) -> dict[str, Any]:
+    """What a measure adds to the spec of a cell; the cells of an experiment have it in common."""
+    return dataclasses.asdict(m)
 
 
 def identity(spec: Mapping[str, Any]) -> str:
