@@ -295,7 +295,7 @@ def test_ctrl_c_in_this_process(shell, monkeypatch):
 
     args = ["quadratic.floor", "--quick", "--workers", 1]
     with monkeypatch.context() as patch:
-        patch.setattr("lemmata.lab.engine.measure", interrupted)
+        patch.setattr("lemmata.lab.work.measure", interrupted)
         call = shell("check", *args)
     assert (call.status, call.out) == (130, "")
     assert "the store keeps what was finished" in call.err

@@ -128,11 +128,19 @@ class Store:
             StoreError: there is no room, or no permission; the store is as it was before.
         """
         data = shard.encode(results, seconds=seconds, provenance=provenance)
+        return self.keep([result.cell for result in results], data)
+
+    def keep(self, cells: Sequence[Cell], data: bytes) -> Path:
+        """Keep the shard of a chunk of cells, encoded already (see `lemmata.lab.shard`).
+
+        Raises:
+            StoreError: there is no room, or no permission; the store is as it was before.
+        """
         self._prepare()
-        seeds = [result.cell.seed for result in results]
-        measures = "+".join(m.name for m in results[0].cell.measures)
+        seeds = [cell.seed for cell in cells]
+        measures = "+".join(m.name for m in cells[0].measures)
         readable = f"{_slug(measures)[:40]}-seed{min(seeds)}-{max(seeds)}"
-        path = self._folder(results[0].cell.config) / f"{readable}-{_digest(data)}.parquet"
+        path = self._folder(cells[0].config) / f"{readable}-{_digest(data)}.parquet"
         with _reported(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, data)
