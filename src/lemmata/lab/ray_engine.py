@@ -1,4 +1,4 @@
-"""The engine for a Ray cluster: a chunk is a task, which Ray places on a node that is free and repeats if that node dies.
+"""The engine for a Ray cluster: a chunk is a task, which Ray places on a free node and repeats if that node dies.
 
 The shard stays on a shared disk or comes back to the driver; see `lemmata.lab.work`. Reservations are the driver's: a
 worker needs none. Ray is imported when the engine is asked, and shut down only by whom it was started.
@@ -51,8 +51,7 @@ class Ray:
             return
         with _connected(self.address) as ray, orders(store, device=device, compile=compile) as order:
             amount = _amount(ray, device)
-            # A share that divides a GPU, so that no part of one is left over.
-            gpus = 0 if device == "cpu" else 1 / ceil(workers / amount)
+            gpus = 0 if device == "cpu" else _share(workers, amount)
             task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(train_away)
             waiting = list(reversed(chunks))
             running: dict[Any, Chunk] = {}
@@ -97,6 +96,15 @@ def _amount(ray: Any, device: str) -> float:
     return amount
 
 
+def _share(workers: int, gpus: float) -> float:
+    """What a worker gets of a GPU: a whole number of shares make one, so that no part of it is left over.
+
+    >>> _share(2, 4), _share(3, 2), _share(8, 1)
+    (1.0, 0.5, 0.125)
+    """
+    return 1 / ceil(workers / gpus)
+
+
 @contextmanager
 def _connected(address: str | None) -> Iterator[Any]:
     """Ray, connected for the length of the block, or as long as somebody else's connection lasts."""
@@ -110,9 +118,7 @@ def _connected(address: str | None) -> Iterator[Any]:
     # Only a Ray that is started here looks at it: Lemmata makes no network connection of its own accord.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        ray.init(
-            address=address, include_dashboard=None if address else False, log_to_driver=False, logging_level="error"
-        )
+        ray.init(address=address, log_to_driver=False, logging_level="error")
     except (ConnectionError, ImportError, RuntimeError, ValueError) as error:
         got = f"{address or 'none given'}: {str(error).splitlines()[0]}"
         fix = "pass --address host:port as `ray start --head` printed it, or auto on a node of the cluster"
