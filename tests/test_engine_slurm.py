@@ -1,12 +1,11 @@
 """The engine for Slurm: the batch script that is submitted, the arrays, and runs without a scheduler.
 
-`slurm` is a cluster of five small programs on the PATH: its sbatch keeps the script and runs the tasks of the array one
-after the other, with the environment that Slurm gives them. Submitit's local executor stands in for it as well.
+`slurm` is four small programs on the PATH: sbatch keeps the script and runs the tasks of the array one after the
+other, with the environment that Slurm gives them. Submitit's local executor stands in for it as well.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Iterator
@@ -29,31 +28,29 @@ submitit: Any = pytest.importorskip("submitit", reason='needs submitit: pip inst
 
 TESTS = Path(__file__).parent
 
-# Runs the script of each task in the background of nothing: sbatch of these tests returns when all are done.
+# Keeps the script; then runs its tasks, or with a file `runs` in the folder only so many of them.
 SBATCH = """#!{python}
-import os, re, subprocess, sys
+import re, subprocess, sys
 from pathlib import Path
 
 here = Path({folder!r})
 script = Path(sys.argv[1]).read_text()
-number = 100 + len(list(here.glob("*.sh")))
+number = 100 * (1 + len(list(here.glob("*.sh"))))
 (here / f"{{number}}.sh").write_text(script)
 array = re.search(r"--array=0-(\\d+)%", script)
 tasks = range(int(array[1]) + 1) if array else [None]
-if (here / "fails").exists():
-    sys.exit("sbatch: error: invalid partition specified")
-# Tasks wait for what submitit moves into place once it knows the number of the job.
-work = "; ".join(
-    " ".join(
-        [f"SLURM_JOB_ID={{number + (task or 0)}}", "SLURM_NTASKS=1", "SLURM_JOB_NUM_NODES=1", "SLURM_NODEID=0"]
-        + ["SLURM_PROCID=0", "SLURM_LOCALID=0", "SLURM_JOB_NODELIST=node"]
-        + ([] if task is None else [f"SLURM_ARRAY_JOB_ID={{number}}", f"SLURM_ARRAY_TASK_ID={{task}}"])
-        + ["bash", str(here / f"{{number}}.sh")]
-    )
-    for task in tasks
-)
-if not (here / "idle").exists():
-    subprocess.Popen(work, shell=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+if (here / "runs").exists():
+    tasks = tasks[: int((here / "runs").read_text())]
+lines = []
+for task in tasks:
+    slurm = dict(JOB_ID=number + (task or 0), NTASKS=1, JOB_NUM_NODES=1, NODEID=0, PROCID=0, LOCALID=0)
+    if task is not None:
+        slurm |= dict(ARRAY_JOB_ID=number, ARRAY_TASK_ID=task)
+    variables = " ".join(f"SLURM_{{name}}={{value}}" for name, value in slurm.items())
+    lines.append(f"{{variables}} bash {{here / str(number)}}.sh")
+# In the background: a task waits for what submitit puts into place once it knows the number of the job.
+silent = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+subprocess.Popen("; ".join(["true", *lines]), shell=True, start_new_session=True, **silent)
 print(f"Submitted batch job {{number}}")
 """
 SRUN = """#!{python}
@@ -70,11 +67,11 @@ SACCT = """#!{python}
 from pathlib import Path
 
 here = Path({folder!r})
-state = "FAILED" if (here / "idle").exists() else "RUNNING"
+state = (here / "state").read_text() if (here / "state").exists() else "RUNNING"
 print("JobID|State|NodeList")
-for script in sorted(here.glob("*.sh")):
-    for line in [script.stem, *(f"{{script.stem}}_{{i}}" for i in range(20))]:
-        print(f"{{line}}|{{state}}|node")
+for script in here.glob("*.sh"):
+    for job in [script.stem, *(f"{{script.stem}}_{{i}}" for i in range(20))]:
+        print(f"{{job}}|{{state}}|node")
 """
 SCANCEL = """#!{python}
 import sys
@@ -128,10 +125,132 @@ def folders_of_jobs(store: Store) -> list[Path]:
 def test_an_array_trains_what_the_local_run_trains(slurm: Path, store: Store, tmp_path: Path) -> None:
     cells = toy.cells(12)
     chunks = plan(cells, store, engine="slurm", workers=2).chunks
-    report = sweep(cells, store, engine="slurm", workers=2, slurm={"partition": "short"})
+    settings = {"partition": "short", "account": "theory", "cpus": "2", "minutes": "20", "gb": "3"}
+    report = sweep(cells, store, engine="slurm", workers=2, slurm=settings)
+    assert report.trained == {cell.id for cell in cells} and len(chunks) >= 4
+    same_as_trained_here(store, cells, tmp_path)
+    assert [run["threads"] for run in store.provenance(toy.Toy())] == [1] * len(chunks)
+    asked = flags((slurm / "100.sh").read_text())
+    assert asked["array"] == f"0-{len(chunks) - 1}%2"
+    assert (asked["partition"], asked["account"], asked["job-name"]) == ("short", "theory", "lemmata")
+    assert (asked["cpus-per-task"], asked["time"], asked["mem"]) == ("2", "20", "3GB")
+    assert "gpus-per-node" not in asked
+    # What submitit pickles never lies in the store, and goes with the run.
+    assert not folders_of_jobs(store) and not list(store.path.rglob("*.pkl")) and not list(store.path.glob(".*"))
+
+
+def test_chunks_fill_arrays_of_a_size_that_slurm_takes_and_lost_jobs_are_said_at_the_end(
+    slurm: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (slurm / "runs").write_text("0")
+    (slurm / "state").write_text("TIMEOUT")
+    monkeypatch.setattr(slurm_engine, "ARRAY", 3)
+    monkeypatch.setattr(submitit.SlurmJob, "_results_timeout_s", 0)
+    chunks = [(cell,) for cell in toy.cells(7)]
+    with store.reserve(toy.cells(7)), pytest.raises(WorkersKilled) as caught:
+        list(Slurm()(chunks, store.path, workers=2, device="cuda"))
+    scripts = [(slurm / f"{number}.sh").read_text() for number in (100, 200, 300)]
+    assert [flags(script).get("array") for script in scripts] == ["0-2%2", "0-2%2", None]
+    assert {flags(script)["gpus-per-node"] for script in scripts} == {"1"}
+    assert {flags(script)["cpus-per-task"] for script in scripts} == {"1"}
+    assert "7 jobs without a result" in str(caught.value)
+    (logs,) = folders_of_jobs(store)
+    assert str(logs) in caught.value.fix and logs.stat().st_mode & 0o077 == 0
+    assert not list(store.path.glob(".*"))
+
+
+def test_jobs_that_never_leave_a_result_end_the_sweep(
+    slurm: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (slurm / "runs").write_text("0")
+    (slurm / "state").write_text("OUT_OF_MEMORY")
+    monkeypatch.setattr(submitit.SlurmJob, "_results_timeout_s", 0)
+    with pytest.raises(EngineError, match=r"3 times in a row(.|\n)*--slurm minutes=N and gb=N"):
+        sweep(toy.cells(4), store, engine="slurm", workers=2)
+    assert len(list(slurm.glob("*.sh"))) == 3 and store.ids() == set()
+
+
+def test_to_close_the_engine_is_to_cancel_the_jobs_in_flight(slurm: Path, store: Store) -> None:
+    (slurm / "runs").write_text("1")
+    cells = toy.cells(8)
+    chunks = plan(cells, store, engine="slurm", workers=2).chunks
+    with store.reserve(cells):
+        done = Slurm()(chunks, store.path, workers=2, device="cpu", compile=False)
+        assert next(done) == chunks[0]
+        done.close()
+    cancelled = (slurm / "cancelled").read_text().split()
+    assert cancelled == [f"100_{i}" for i in range(1, len(chunks))]
+    assert store.ids() == {cell.id for cell in chunks[0]} and not folders_of_jobs(store)
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["shared", "apart"])
+def test_submitits_local_executor_trains_what_the_local_run_trains(
+    seen: bool, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    monkeypatch.setattr(slurm_engine, "POLL", 0.1)
+    if not seen:  # no mark for the workers to see
+
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError
+
+        monkeypatch.setattr(Path, "touch", refuse)
+    cells = toy.cells(8, measures=[toy.Weights(), toy.Silent()])
+    report = sweep(cells, store, engine=Slurm(cluster="local"), workers=1)
     assert report.trained == {cell.id for cell in cells}
     same_as_trained_here(store, cells, tmp_path)
-    asked = flags((slurm / "100.sh").read_text())
-    assert asked["array"] == f"0-{len(chunks) - 1}%2" and len(chunks) >= 4
-    assert not folders_of_jobs(store) and not list(store.path.glob(".*"))
-    assert not list(store.path.rglob("*.pkl"))
+    assert not folders_of_jobs(store)
+
+
+def test_what_fails_in_a_job_fails_here(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    cells = toy.cells(2, measures=[toy.Diary(folder=str(tmp_path / "none"))])
+    with pytest.raises(FileNotFoundError):
+        sweep(cells, store, engine=Slurm(cluster="local"), workers=1)
+    assert not folders_of_jobs(store)
+
+
+def test_an_array_that_slurm_refuses_is_said(slurm: Path, store: Store) -> None:
+    (slurm / "sbatch").write_text("#!/bin/sh\necho 'invalid partition specified' >&2\nexit 1\n")
+    with pytest.raises(EngineError, match=r"invalid partition(.|\n)*look at --slurm"):
+        sweep(toy.cells(8), store, engine="slurm", workers=2, slurm={"partition": "nowhere"})
+    assert not folders_of_jobs(store)
+
+
+def test_a_machine_without_slurm_is_said(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EngineError, match="login node"):
+        sweep(toy.cells(2), store, engine="slurm")
+    assert not folders_of_jobs(store)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"partitoin": "short"}, "did you mean partition?"),
+        ({"minutes": "soon"}, "at least 1 for --slurm minutes"),
+        ({"gb": "0"}, "at least 1 for --slurm gb"),
+        ({"partition": "a\n#SBATCH --wrap=b"}, "one word for --slurm partition"),
+        ({"account": ""}, "one word for --slurm account"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_before_anything_is_written(
+    store: Store, setting: dict[str, str], said: str
+) -> None:
+    for call in (plan, sweep):
+        with pytest.raises(InputError, match=re.escape(said)):
+            call(toy.cells(1), store, engine="slurm", slurm=setting)
+    assert not store.path.exists()
+
+
+def test_a_plan_names_the_engine_and_its_usual_number_of_jobs(store: Store) -> None:
+    planned = plan(toy.cells(200), store, engine="slurm")
+    assert (planned.engine, planned.workers) == ("slurm", slurm_engine.WORKERS)
+    with pytest.raises(DeviceError, match="leave the number out"):
+        plan(toy.cells(1), store, engine="slurm", device="cuda:1")
+
+
+def test_a_missing_package_is_named_with_its_extra(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(InputError, match=r'pip install "lemmata\[slurm\]"'):
+        sweep(toy.cells(1), store, engine="slurm")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
-from lemmata.lab.errors import DeviceError, EngineError, InputError, LemmataError, StoreError, nearest
+from lemmata.lab.errors import DeviceError, EngineError, InputError, StoreError, nearest
 from lemmata.lab.needs import install
 from lemmata.lab.store import Store
 from lemmata.lab.work import Chunk, Order, WorkersKilled, check_workers, orders, train_away
@@ -146,7 +146,7 @@ def _train(executor: Any, every: Sequence[Order], store: Path, lost: list[Except
                     lost.append(error)
                     continue
                 filled = job.result()
-                if isinstance(filled, LemmataError):
+                if isinstance(filled, Exception):
                     raise filled
                 if filled is not None:
                     Store(store).keep(every[i].chunk, filled)
@@ -158,9 +158,9 @@ def _train(executor: Any, every: Sequence[Order], store: Path, lost: list[Except
             job.cancel(check=False)
 
 
-def _fill(order: Order) -> bytes | LemmataError | None:
-    """Train in a job. Submitit keeps an exception as text only, and an error of three parts is to arrive as one."""
+def _fill(order: Order) -> bytes | Exception | None:
+    """Train in a job. Submitit keeps an exception that is raised as text, and one that is returned as what it is."""
     try:
         return train_away(order)
-    except LemmataError as error:
+    except Exception as error:
         return error
