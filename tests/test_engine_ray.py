@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import logging
 import os
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import toy
+from command_line import Shell
 
+from lemmata.lab import ray_engine
 from lemmata.lab.errors import DeviceError, EngineError, InputError, StoreError
 from lemmata.lab.grid import Cell
 from lemmata.lab.ray_engine import Ray
@@ -29,8 +33,9 @@ ray: Any = pytest.importorskip("ray", reason='needs Ray: pip install "lemmata[ra
 # One process of the suite has the cluster.
 pytestmark = pytest.mark.xdist_group("ray")
 
+TESTS = Path(__file__).parent
 # The least that Ray takes. Left alone, each node would reserve a third of the machine's memory in /dev/shm.
-NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 NO_DASHBOARD = {"include_dashboard": False}
 
 
@@ -44,7 +49,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(elsewhere)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(TESTS / "plugins")]))
         started = Cluster(initialize_head=True, head_node_args=NODE | NO_DASHBOARD)
         for _ in range(2):
             started.add_node(**NODE)
@@ -115,7 +120,7 @@ def test_a_node_that_is_killed_costs_only_the_chunk_in_flight(cluster: Any, stor
 def ids_of(text: str, cells: list[Cell]) -> set[str]:
     """The cells of an entry in the diary."""
     members = set(text.split())
-    return {cell.id for cell in cells if f"{cell.config.slope}/{cell.seed}" in members}
+    return {cell.id for cell in cells if f"{dataclasses.asdict(cell.config)['slope']}/{cell.seed}" in members}
 
 
 def pid_of_raylet(node: Any) -> int:
@@ -126,9 +131,8 @@ def test_a_driver_that_is_killed_and_started_again_continues(cluster: Any, store
     cells = toy.cells(48, steps=400)
     call = f"import toy; toy.main({str(store.path)!r}, 0, 48, 400, 3, {cluster.address!r})"
     command = [sys.executable, "-c", call]
-    here = Path(__file__).parent
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=here
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=TESTS
     ) as driver:
         assert driver.stdin and driver.stdout and driver.stdout.readline() == "ready\n"
         driver.stdin.write("\n")
@@ -139,7 +143,7 @@ def test_a_driver_that_is_killed_and_started_again_continues(cluster: Any, store
     settle(store)
     stored = store.holds(cells)
     assert 0 < len(stored) < 48
-    again = subprocess.run(command, input="\n", capture_output=True, text=True, cwd=here, check=True)
+    again = subprocess.run(command, input="\n", capture_output=True, text=True, cwd=TESTS, check=True)
     assert set(json.loads(again.stdout.splitlines()[-1])) == {cell.id for cell in cells} - stored
     same_as_trained_here(store, cells, tmp_path)
 
@@ -167,7 +171,7 @@ def test_where_workers_see_another_folder_the_shards_come_back(
 
 
 def where_workers_are(cluster: Any) -> Path:
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     try:
         return ray.get(ray.remote(lambda: Path.cwd()).remote())
     finally:
@@ -175,7 +179,7 @@ def where_workers_are(cluster: Any) -> Path:
 
 
 def test_a_connection_of_ones_own_is_used_and_left_open(cluster: Any, store: Store) -> None:
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     try:
         assert len(sweep(toy.cells(4), store, engine="ray", workers=2).trained) == 4
         assert ray.is_initialized()
@@ -197,10 +201,11 @@ def test_to_close_the_engine_is_to_stop_what_is_in_flight(cluster: Any, store: S
 
 
 def test_a_worker_that_always_dies_is_said_after_the_others_are_stored(
-    cluster: Any, store: Store, tmp_path: Path
+    cluster: Any, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fuse = tmp_path / "fuse"
     fuse.touch()
+    monkeypatch.setattr(ray_engine, "RETRIES", 1)
     good, bad = tuple(toy.cells(4)), tuple(toy.cells(4, measures=[toy.Bomb(fuse=str(fuse), lasting=True)]))
     finished = []
     with pytest.raises(WorkersKilled) as caught:
@@ -214,6 +219,16 @@ def test_what_fails_in_a_worker_fails_here(cluster: Any, store: Store, tmp_path:
         sweep(cells, store, engine="ray", address=cluster.address, workers=2)
 
 
+def test_a_node_that_lacks_the_package_of_a_claim_is_said(
+    cluster: Any, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "only_here.py").write_text((TESTS / "toy.py").read_text())
+    cells = import_module("only_here").cells(4)
+    with pytest.raises(EngineError, match="No module named 'only_here'\nfix      install Lemmata, and the package"):
+        sweep(cells, store, engine="ray", address=cluster.address, workers=2)
+
+
 def test_a_gpu_is_asked_of_the_cluster_and_not_of_this_machine(cluster: Any, store: Store) -> None:
     with pytest.raises(DeviceError, match="got      0 GPUs"):
         sweep(toy.cells(1), store, engine="ray", address=cluster.address, device="cuda")
@@ -221,9 +236,19 @@ def test_a_gpu_is_asked_of_the_cluster_and_not_of_this_machine(cluster: Any, sto
         plan(toy.cells(1), store, engine="ray", address=cluster.address, device="cuda:1")
 
 
-def test_an_address_that_does_not_answer_is_said(store: Store) -> None:
-    with pytest.raises(EngineError, match="a Ray cluster that answers"):
-        plan(toy.cells(1), store, engine="ray", address="no such address")
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "no.such.host.invalid:6379", "ray://127.0.0.1:10001", "nonsense"])
+def test_an_address_that_does_not_answer_is_said(store: Store, address: str) -> None:
+    with pytest.raises(EngineError, match=f"a Ray cluster that answers\ngot      {address}: "):
+        plan(toy.cells(1), store, engine="ray", address=address)
+
+
+def test_the_command_line_trains_on_a_cluster(cluster: Any, shell: Shell) -> None:
+    floor = ["check", "quadratic.floor", "--quick", "--json"]
+    there = ["--engine", "ray", "--address", cluster.address, "--store", "there"]
+    assert shell.run("plan", *floor[1:], *there).json["workers"] == 3
+    verdicts = [shell.run(*floor, *where).json["verdicts"] for where in (there, ["--workers", 1])]
+    for one, other in zip(*verdicts, strict=True):
+        assert one["cells_trained"] == 15 and one | {"seconds": 0} == other | {"seconds": 0}
 
 
 # The unit of work, without a cluster
@@ -233,7 +258,7 @@ def test_code_of_another_version_is_refused(store: Store) -> None:
     with orders(store.path, device="cpu", compile=False) as order:
         mine = order(tuple(toy.cells(2)))
     with pytest.raises(EngineError, match="install the same Lemmata"):
-        train_away(replace(mine, versions=("lemmata 9.9.9", *mine.versions[1:])))
+        train_away(dataclasses.replace(mine, versions=("lemmata 9.9.9", *mine.versions[1:])))
 
 
 def test_a_shard_comes_back_where_the_store_is_seen_but_cannot_be_written(

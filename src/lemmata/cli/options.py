@@ -217,7 +217,7 @@ where = _together(
     data,
 )
 
-workers = _option("--workers", type=Whole(1), help="Networks' groups trained at once.  [default: one a core]")
+workers = _option("--workers", type=Whole(1), help="Processes to train in, or jobs at once.  [default: one a core]")
 
 compiled = _option("--compile", is_flag=True, help="Compile the training step first: for long runs.")
 

@@ -6,7 +6,9 @@ worker needs none. Ray is imported when the engine is asked, and shut down only 
 
 from __future__ import annotations
 
+import logging
 import os
+import socket
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +19,14 @@ from typing import Any, ClassVar, final
 from lemmata.lab.errors import DeviceError, EngineError, InputError
 from lemmata.lab.needs import install
 from lemmata.lab.store import Store
-from lemmata.lab.work import Chunk, WorkersKilled, check_workers, orders, train_away
+from lemmata.lab.work import Chunk, WorkersKilled, check_workers, not_the_same_code, orders, train_away
 
 __all__ = ["Ray"]
 
 # How often a chunk is begun again elsewhere, after the node or the process that trained it has died.
 RETRIES = 3
+# Seconds until a host that does not answer is given up.
+PATIENCE = 10
 
 
 @final
@@ -66,6 +70,8 @@ class Ray:
                     try:
                         data = ray.get(ready)
                     except ray.exceptions.RayTaskError as error:
+                        if isinstance(error.cause, ray.exceptions.RaySystemError):
+                            raise not_the_same_code(str(error.cause).strip().splitlines()[-1]) from None
                         raise error.cause from None
                     except ray.exceptions.RayError as error:
                         lost.append(error)
@@ -118,8 +124,9 @@ def _connected(address: str | None) -> Iterator[Any]:
     # Only a Ray that is started here looks at it: Lemmata makes no network connection of its own accord.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="error")
-    except (ConnectionError, ImportError, RuntimeError, ValueError) as error:
+        _knock(address)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, ImportError, RuntimeError, ValueError) as error:
         got = f"{address or 'none given'}: {str(error).splitlines()[0]}"
         fix = "pass --address host:port as `ray start --head` printed it, or auto on a node of the cluster"
         raise EngineError("a Ray cluster that answers", got, fix) from error
@@ -127,3 +134,10 @@ def _connected(address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """Ray itself would try for minutes to reach a host and port where nobody listens."""
+    host, _, port = (address or "").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()

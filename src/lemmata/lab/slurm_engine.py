@@ -8,6 +8,7 @@ or stays with its logs where a job failed.
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import time
@@ -19,7 +20,7 @@ from typing import Any, ClassVar, Literal, final
 from lemmata.lab.errors import DeviceError, EngineError, InputError, StoreError, nearest
 from lemmata.lab.needs import install
 from lemmata.lab.store import Store
-from lemmata.lab.work import Chunk, Order, WorkersKilled, check_workers, orders, train_away
+from lemmata.lab.work import Chunk, Order, WorkersKilled, check_workers, not_the_same_code, orders, train_away
 
 __all__ = ["SETTINGS", "Slurm"]
 
@@ -36,6 +37,8 @@ USUAL = {"cpus_per_task": 1, "mem_gb": 2, "timeout_min": 60}
 WORKERS = 32
 # The tasks of one array: Slurm's own limit (MaxArraySize) is 1001 unless the cluster's says another.
 ARRAY = 1000
+# How submitit says that it could not call `_fill`, which itself raises nothing: the last line of a traceback.
+FAILED = re.compile(r"failed during processing with trace:\n-+\n(?:.*\n)*?(\S.*)\n+-+\n")
 # Seconds between looks at which jobs have ended.
 POLL = 1.0
 
@@ -143,6 +146,8 @@ def _train(executor: Any, every: Sequence[Order], store: Path, lost: list[Except
             for i in ended:
                 job = running.pop(i)
                 if (error := job.exception()) is not None:
+                    if found := FAILED.search(str(error)):
+                        raise not_the_same_code(found[1])
                     lost.append(error)
                     continue
                 filled = job.result()

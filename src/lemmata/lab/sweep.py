@@ -137,7 +137,7 @@ def sweep(
             new = store.holds(mine)
         trained |= new
         failures = failures + 1 if killed and not new else 0
-        if failures == ATTEMPTS:
+        if killed and failures == ATTEMPTS:
             got = f"{ATTEMPTS} times in a row a worker that died first: {killed}"
             raise EngineError("workers that live until something is stored", got, killed.fix) from killed
         if not mine:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Protocol, final
+from typing import ClassVar, Protocol, final
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ __all__ = [
     "WorkersKilled",
     "check_device",
     "check_workers",
+    "not_the_same_code",
     "orders",
     "train",
     "train_away",
@@ -48,10 +49,8 @@ PASSED_ON = ("LEMMATA_DATA", "LEMMATA_CACHE")
 class Engine(Protocol):
     """Where and when chunks are trained."""
 
-    @property
-    def name(self) -> str:
-        """As in `--engine NAME`."""
-        ...
+    name: ClassVar[str]
+    """As in `--engine NAME`."""
 
     def workers(self, asked: int | None, device: str) -> int:
         """How many chunks are trained at once, at the engine's own choice if none was asked for.
@@ -178,6 +177,12 @@ def train_away(order: Order) -> bytes | None:
             Store(order.mark.parent).keep(order.chunk, data)
             return None
     return data
+
+
+def not_the_same_code(said: str) -> EngineError:
+    """Why another machine could not even read an order: it lacks the package of Lemmata or of a claim."""
+    fix = "install Lemmata, and the package that the claim comes from, on every machine"
+    return EngineError("a worker that can load what it is to train", said, fix)
 
 
 def _versions(chunk: Chunk) -> tuple[object, ...]:
