@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -195,8 +196,8 @@ def test_submitits_local_executor_trains_what_the_local_run_trains(
             raise PermissionError
 
         monkeypatch.setattr(Path, "touch", refuse)
-    cells = toy.cells(8, measures=[toy.Weights(), toy.Silent()])
-    report = sweep(cells, store, engine=Slurm(cluster="local"), workers=1)
+    cells = toy.cells(4)
+    report = sweep(cells, store, engine=Slurm(cluster="local"), workers=2)
     assert report.trained == {cell.id for cell in cells}
     same_as_trained_here(store, cells, tmp_path)
     assert not folders_of_jobs(store)
@@ -208,6 +209,16 @@ def test_what_fails_in_a_job_fails_here(store: Store, tmp_path: Path, monkeypatc
     with pytest.raises(FileNotFoundError):
         sweep(cells, store, engine=Slurm(cluster="local"), workers=1)
     assert not folders_of_jobs(store)
+
+
+def test_a_node_that_lacks_the_package_of_a_claim_is_said(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "only_here.py").write_text((TESTS / "toy.py").read_text())
+    cells = import_module("only_here").cells(2)
+    with pytest.raises(EngineError, match="No module named 'only_here'\nfix      install Lemmata, and the package"):
+        sweep(cells, store, engine=Slurm(cluster="local"), workers=1)
 
 
 def test_an_array_that_slurm_refuses_is_said(slurm: Path, store: Store) -> None:
