@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -127,25 +128,62 @@ def pid_of_raylet(node: Any) -> int:
     return node.all_processes["raylet"][0].process.pid
 
 
-def test_a_driver_that_is_killed_and_started_again_continues(cluster: Any, store: Store, tmp_path: Path) -> None:
-    cells = toy.cells(48, steps=400)
-    call = f"import toy; toy.main({str(store.path)!r}, 0, 48, 400, 3, {cluster.address!r})"
-    command = [sys.executable, "-c", call]
+@contextmanager
+def a_driver(store: Store, address: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process, in a group of its own, that sweeps 48 cells and has stored some of them."""
+    call = f"import toy; toy.main({str(store.path)!r}, 0, 48, 400, 3, {address!r})"
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=TESTS
+        [sys.executable, "-c", call],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=TESTS,
+        start_new_session=True,
     ) as driver:
         assert driver.stdin and driver.stdout and driver.stdout.readline() == "ready\n"
         driver.stdin.write("\n")
         driver.stdin.flush()
         while driver.stdout.readline().startswith("0 "):
             pass
+        try:
+            yield driver
+        finally:
+            driver.kill()
+
+
+def test_a_driver_that_is_killed_and_started_again_continues(cluster: Any, store: Store, tmp_path: Path) -> None:
+    cells = toy.cells(48, steps=400)
+    with a_driver(store, cluster.address) as driver:
         driver.kill()
     settle(store)
     stored = store.holds(cells)
     assert 0 < len(stored) < 48
-    again = subprocess.run(command, input="\n", capture_output=True, text=True, cwd=TESTS, check=True)
-    assert set(json.loads(again.stdout.splitlines()[-1])) == {cell.id for cell in cells} - stored
+    report = sweep(cells, store, engine="ray", address=cluster.address)
+    assert report.trained == {cell.id for cell in cells} - stored
     same_as_trained_here(store, cells, tmp_path)
+
+
+def test_ctrl_c_in_a_terminal_stops_the_ray_that_was_started_here_in_good_order(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    with a_driver(store, "local") as driver:
+        os.killpg(driver.pid, signal.SIGINT)  # as a terminal does
+        assert driver.wait(timeout=30) == -signal.SIGINT
+        deadline = time.monotonic() + 20
+        while group_lives(driver.pid) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not group_lives(driver.pid)
+    assert store.ids() and not list(store.path.glob(".*"))
+
+
+def group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def settle(store: Store) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -125,7 +126,8 @@ def _connected(address: str | None) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         _knock(address)
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        with _ctrl_c_later():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ImportError, RuntimeError, ValueError) as error:
         got = f"{address or 'none given'}: {str(error).splitlines()[0]}"
         fix = "pass --address host:port as `ray start --head` printed it, or auto on a node of the cluster"
@@ -134,6 +136,16 @@ def _connected(address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Processes that are started meanwhile leave Ctrl-C to this one: without them it could not stop in good order."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _knock(address: str | None) -> None:
