@@ -25,7 +25,9 @@ from lemmata.lab.store import Store
 from lemmata.lab.sweep import plan, sweep
 from lemmata.lab.work import WorkersKilled
 
-submitit: Any = pytest.importorskip("submitit", reason='needs submitit: pip install "lemmata[slurm]"')
+submitit: Any = pytest.importorskip(
+    "submitit", reason='needs submitit: pip install "lemmata[slurm]"', exc_type=ImportError
+)
 
 TESTS = Path(__file__).parent
 
