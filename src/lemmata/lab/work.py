@@ -43,7 +43,7 @@ __all__ = [
 
 Chunk = tuple[Cell, ...]
 # The variables that a claim's own code reads; workers elsewhere do not inherit them.
-PASSED_ON = ("LEMMATA_DATA", "LEMMATA_CACHE")
+PASSED_ON = ("LEMMATA_DATA",)
 
 
 class Engine(Protocol):
