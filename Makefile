@@ -42,7 +42,7 @@ demo: $(CORE)
 
 test: lint docs
 	@echo "== tests and doctests"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) \
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadgroup \
 		--cov --cov-report term $(PYTEST_ARGS)
 
 lint: $(DEV)

@@ -10,13 +10,17 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
+import click
 import pytest
 from safetensors import safe_open
 
+from lemmata.cli.group import verbs
 from lemmata.cli.output import say
 from lemmata.cli.progress import Meter
+from lemmata.lab.engines import ENGINES
 from lemmata.lab.grid import measure
 from lemmata.lab.trainee import Measure, Row
 
@@ -78,6 +82,19 @@ def test_plan_counts_each_cell_once_and_writes_nothing(shell):
     assert record["minutes"] > 0
     assert shell.files() == {}
     assert "15" in shell.run("plan", "quadratic", "--quick").out
+
+
+def test_every_engine_can_be_named_and_a_plan_says_which(shell):
+    schema = json.loads((Path(__file__).parents[1] / "docs/schemas/plan.json").read_text())
+    assert tuple(schema["properties"]["engine"]["enum"]) == ENGINES
+    for verb in ("plan", "check"):
+        (option,) = [each for each in verbs.commands[verb].params if each.name == "engine"]
+        assert isinstance(option.type, click.Choice) and tuple(option.type.choices) == ENGINES
+    jobs = ["plan", "quadratic", "--engine", "slurm", "--workers", 7, "--slurm", "minutes=5"]
+    record = shell.run(*jobs, "--json").json
+    assert (record["engine"], record["workers"]) == ("slurm", 7)
+    assert "on 7 workers (slurm)" in shell.run(*jobs).out
+    assert "workers (" not in shell.run("plan", "quadratic", "--workers", 2).out
 
 
 def test_plan_sees_what_is_stored(checked):
@@ -295,7 +312,7 @@ def test_ctrl_c_in_this_process(shell, monkeypatch):
 
     args = ["quadratic.floor", "--quick", "--workers", 1]
     with monkeypatch.context() as patch:
-        patch.setattr("lemmata.lab.engine.measure", interrupted)
+        patch.setattr("lemmata.lab.work.measure", interrupted)
         call = shell("check", *args)
     assert (call.status, call.out) == (130, "")
     assert "the store keeps what was finished" in call.err

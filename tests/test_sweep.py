@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import pytest
@@ -20,10 +22,11 @@ import torch
 import toy
 
 from lemmata.lab import sweep as room
-from lemmata.lab.errors import DeviceError, EngineError, InputError, StoreError
+from lemmata.lab.errors import DeviceError, EngineError, InputError, StoreError, UnknownNameError
 from lemmata.lab.grid import Cell, measure
 from lemmata.lab.store import Store
 from lemmata.lab.sweep import check_device, plan, sweep
+from lemmata.lab.work import Chunk, train
 
 
 @pytest.fixture
@@ -188,6 +191,41 @@ def test_a_device_that_is_not_there_is_refused(store: Store, device: str, monkey
             call(toy.cells(1), store, device=device)
     check_device("cpu")
     assert not store.path.exists()
+
+
+def test_an_engine_that_is_not_there_is_refused(store: Store) -> None:
+    for call in (plan, sweep):
+        with pytest.raises(UnknownNameError, match="did you mean slurm"):
+            call(toy.cells(1), store, engine="slrum")
+        with pytest.raises(InputError, match="no --address with --engine local"):
+            call(toy.cells(1), store, address="auto")
+    assert not store.path.exists()
+
+
+@dataclass(frozen=True)
+class Backwards:
+    """An engine of one's own: here, from the last chunk to the first."""
+
+    name: ClassVar[str] = "backwards"
+
+    def workers(self, asked: int | None, device: str) -> int:
+        return asked or 5
+
+    def __call__(
+        self, chunks: Sequence[Chunk], store: Path, *, workers: int, device: str, compile: bool
+    ) -> Generator[Chunk, None, None]:
+        for chunk in reversed(chunks):
+            train(chunk, store, device=device, compile=compile)
+            yield chunk
+
+
+def test_an_engine_of_ones_own_will_do(store: Store, tmp_path: Path) -> None:
+    cells, here = toy.cells(24), Store(tmp_path / "here")
+    planned = plan(cells, store, engine=Backwards())
+    assert (planned.engine, planned.workers) == ("backwards", 5)
+    sweep(cells, store, engine=Backwards())
+    sweep(cells, here, workers=1)
+    same(numbers(store, cells), numbers(here, cells))
 
 
 # Accidents

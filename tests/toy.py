@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,13 +116,32 @@ class Bomb(Measure):
         return [[Row("alive", snapshot.step, 1.0)] for _ in snapshot.members]
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class Diary(Measure):
+    """Leaves a file in `folder` when the training of a chunk begins: named by the parent process, of its members."""
+
+    name = "diary"
+    folder: str
+
+    def steps(self, config: Toy) -> Sequence[int]:
+        return (0,)
+
+    def observe(self, snapshot: Snapshot, memory: dict[str, Any]) -> list[list[Row]]:
+        members = zip(snapshot.configs, snapshot.seeds, strict=True)
+        Path(self.folder, f"{os.getppid()}-{uuid.uuid4().hex}").write_text(
+            " ".join(f"{c.slope}/{s}" for c, s in members)
+        )
+        return [[Row("begun", snapshot.step, 1.0)] for _ in snapshot.members]
+
+
 def cells(count: int, *, measures: Sequence[Measure] = (Weights(),), seeds: int = 4, **changes: Any) -> list[Cell]:
     """The first `count` cells of a grid of slopes, `seeds` seeds each."""
     slopes = product(slope=[1.0 + i / 8 for i in range(-(-count // seeds))])
     return [Cell(Toy(**point, **changes), s, tuple(measures)) for point in slopes for s in range(seeds)][:count]
 
 
-def main(store: str, first: int, last: int, steps: int, workers: int) -> None:
+def main(store: str, first: int, last: int, steps: int, workers: int, address: str | None = None) -> None:
     """Sweep cells[first:last] once a line comes in; say ready, each chunk's progress and then what was trained."""
     print("ready", flush=True)
     input()
@@ -129,6 +149,8 @@ def main(store: str, first: int, last: int, steps: int, workers: int) -> None:
         cells(last, steps=steps)[first:],
         Store(store),
         workers=workers,
+        engine="ray" if address else "local",
+        address=address,
         progress=lambda done, total, left, note="": print(done, total, note, flush=True),
     )
     print(json.dumps(sorted(report.trained)), flush=True)

@@ -50,6 +50,7 @@ def plan(asked: Asked, names: Sequence[str], cells: bool, as_json: bool) -> None
       lemmata plan icl --full
       lemmata plan icl.pruning --seeds 20 --workers 2
       lemmata plan icl.pruning --json --cells
+      lemmata plan icl --full --engine slurm --workers 64
     """
     from lemmata.lab.needs import missing
     from lemmata.lab.store import Store
@@ -65,7 +66,15 @@ def plan(asked: Asked, names: Sequence[str], cells: bool, as_json: bool) -> None
         reasons = missing(claim.needs)
         rows.append({"id": claim.id, "cells": len(own), "stored": len(held), "missing": reasons})
         every |= own
-    found = plan_sweep(list(every.values()), store, workers=wanted.workers, device=wanted.device)
+    found = plan_sweep(
+        list(every.values()),
+        store,
+        workers=wanted.workers,
+        device=wanted.device,
+        engine=wanted.engine,
+        address=wanted.address,
+        slurm=wanted.slurm,
+    )
     if not as_json:
         from lemmata.show.terminal import plan_table, terminal
 
@@ -76,6 +85,7 @@ def plan(asked: Asked, names: Sequence[str], cells: bool, as_json: bool) -> None
             "profile": wanted.profile,
             "store": str(wanted.store),
             "device": wanted.device,
+            "engine": found.engine,
             "cells": found.cells,
             "stored": found.stored,
             "chunks": len(found.chunks),
@@ -123,7 +133,8 @@ def check(
     rule that was fixed before; NOT RUN with the reason where a claim lacks its data or an extra.
     --quick, the default and --full differ in seeds and grid, never in a rule. With --set the
     constants are others than the registered ones, and the verdict is labelled so. A check that was
-    interrupted goes on where it stopped.
+    interrupted goes on where it stopped. --engine ray and --engine slurm train on a cluster, to
+    the same verdicts and into the same store.
 
       lemmata check icl --quick
       lemmata check icl.out-of-domain --seeds 10 --json

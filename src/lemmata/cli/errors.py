@@ -7,7 +7,7 @@ import traceback
 
 import click
 
-from lemmata.lab.errors import EngineError, InputError, LemmataError
+from lemmata.lab.errors import EngineError, InputError, LemmataError, nearest
 
 __all__ = ["DIFFERENT", "FAILED", "INTERRUPTED", "REFUSED", "explain"]
 
@@ -35,7 +35,7 @@ def _usage(error: click.UsageError) -> InputError:
     fix = f"{command} --help shows what it takes"
     if isinstance(error, click.NoSuchOption):
         if error.possibilities:
-            fix = f"did you mean {' or '.join(sorted(error.possibilities))}?"
+            fix = nearest(error.option_name, error.possibilities)
         return InputError(f"an option of {command}", error.option_name, fix)
     if isinstance(error, click.MissingParameter) and error.param:
         names = error.param.opts

@@ -26,6 +26,7 @@ __all__ = [
     "asked",
     "compiled",
     "data",
+    "device",
     "engine",
     "force",
     "how",
@@ -91,6 +92,9 @@ class Asked:
     workers: int | None = None
     device: str = "cpu"
     compile: bool = False
+    engine: str = "local"
+    address: str | None = None
+    slurm: tuple[str, ...] = ()
 
     @property
     def profile(self) -> Profile | None:
@@ -115,6 +119,9 @@ class Asked:
             workers=self.workers,
             device=self.device,
             compile=self.compile,
+            engine=self.engine,
+            address=self.address,
+            slurm=dict(_pair("--slurm", text, "--slurm minutes=30") for text in self.slurm),
             progress=progress,
         )
 
@@ -122,11 +129,16 @@ class Asked:
         kinds = {name: kind for claim in claims for e in claim.experiments for name, kind in e.changeable().items()}
         changes: dict[str, Value] = {}
         for text in self.settings:
-            name, sign, value = text.partition("=")
-            if not (name and sign):
-                raise InputError("--set NAME=VALUE", text, "for example --set beta=1.5")
+            name, value = _pair("--set", text, "--set beta=1.5")
             changes[name] = _read(value, kinds.get(name, str))
         return changes
+
+
+def _pair(option: str, text: str, example: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not (name and sign):
+        raise InputError(f"{option} NAME=VALUE", text, f"for example {example}")
+    return name, value
 
 
 def _read(text: str, kind: type) -> Value:
@@ -205,16 +217,33 @@ where = _together(
     data,
 )
 
-workers = _option("--workers", type=Whole(1), help="Processes to train in.  [default: one a core]")
+workers = _option("--workers", type=Whole(1), help="Processes to train in, or jobs at once.  [default: one a core]")
 
 compiled = _option("--compile", is_flag=True, help="Compile the training step first: for long runs.")
 
-engine = _together(
+device = _together(
     _option("--device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where to train."),
     compiled,
 )
 
-how = _together(workers, engine)
+engine = _together(
+    _option(
+        "--engine",
+        type=click.Choice(["local", "ray", "slurm"]),
+        default="local",
+        show_default=True,
+        help="Processes here, or a cluster.",
+    ),
+    _option("--address", metavar="HOST:PORT", help="The Ray cluster, with --engine ray."),
+    _option(
+        "--slurm",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="account, partition, cpus, gb or minutes of a job, with --engine slurm; may be repeated.",
+    ),
+)
+
+how = _together(workers, device, engine)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 

@@ -152,7 +152,7 @@ def report(asked: Asked, names: Sequence[str], output: Path | None, force: bool)
 @options.output("The weights: a .safetensors file.")
 @options.force
 @options.where
-@options.engine
+@options.device
 @options.asked
 def network(asked: Asked, cell: str, output: Path, force: bool) -> None:
     """Write the trained weights of a stored cell.

@@ -7,8 +7,8 @@ import json
 from safetensors.torch import save
 
 from lemmata.lab.claim import Paper
-from lemmata.lab.engine import check_device
 from lemmata.lab.grid import Cell, measure
+from lemmata.lab.work import check_device
 
 __all__ = ["weights"]
 

@@ -123,6 +123,9 @@ def check(claims: Sequence[Claim], options: Options, *, store: Store | None = No
         workers=options.workers,
         device=options.device,
         compile=options.compile,
+        engine=options.engine,
+        address=options.address,
+        slurm=options.slurm,
         progress=options.progress,
     )
     return [judge(claim, options, store, trained=report.trained) for claim in claims]

@@ -83,6 +83,9 @@ class Options:
     workers: int | None = None
     device: str = "cpu"
     compile: bool = False
+    engine: str = "local"
+    address: str | None = None
+    slurm: Mapping[str, str | int] = field(default_factory=dict)
     progress: Progress | None = None
 
 

@@ -1,4 +1,4 @@
-"""Train chunks of cells, each as one ensemble, on so many workers; what a chunk leaves is its shard in the store.
+"""The local engine: chunks of cells on so many processes of this machine.
 
 An existing engine does the scheduling: joblib's processes, with one thread each, since members are small and torch's
 own threads lose to anything else that runs. One worker is this very process. A worker writes its own shards, so nothing
@@ -8,61 +8,54 @@ but the fact that it has done so comes back, and whatever ends a run loses only 
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import os
-import platform
 import signal
 import threading
 import time
 import warnings
 from collections.abc import Generator, Sequence
-from datetime import UTC, datetime
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, final
 
-import numpy as np
+import joblib
 import torch
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
 
-from lemmata.lab.errors import DeviceError
-from lemmata.lab.grid import Cell, measure
-from lemmata.lab.store import Store
+from lemmata.lab.work import Chunk, WorkersKilled, check_device, check_workers, train
 
-__all__ = ["Chunk", "check_device", "train"]
-
-Chunk = tuple[Cell, ...]
+__all__ = ["Local"]
 
 
-def check_device(device: str) -> None:
-    """Refuse a device that is not there.
+@final
+@dataclass(frozen=True)
+class Local:
+    """Processes of this machine; see `lemmata.lab.work.Engine`.
 
-    Raises:
-        DeviceError: neither "cpu" nor "cuda" (or "cuda:1" and so on), or there is no such GPU.
-
-    >>> check_device("cpu")
+    >>> Local().workers(2, "cpu")
+    2
     """
-    kind, _, number = device.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
-        raise DeviceError("a device, cpu or cuda", device, "pass --device cpu, or --device cuda where there is a GPU")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        got = f"{device}, and torch {torch.__version__} sees {torch.cuda.device_count()} GPUs"
-        raise DeviceError("a GPU that torch can use", got, "pass --device cpu, or install a CUDA build of torch")
 
+    name: ClassVar[str] = "local"
 
-def train(
-    chunks: Sequence[Chunk], store: Path, *, workers: int, device: str = "cpu", compile: bool = False
-) -> Generator[Chunk, None, None]:
-    """Train the chunks and yield each once its shard is in the store; to close the generator is to stop.
+    def workers(self, asked: int | None, device: str) -> int:
+        """One a core, and one on a GPU."""
+        check_device(device)
+        if asked is None:
+            return joblib.cpu_count() if device == "cpu" else 1
+        check_workers(asked)
+        return asked
 
-    Raises:
-        StoreError: a shard could not be written.
-        BrokenProcessPool: a worker was killed, or could not load what it was sent.
-    """
-    workers = min(workers, len(chunks))
-    if workers <= 1:
-        return _train_here(chunks, store, device, compile)
-    return _train_in_processes(chunks, store, workers, device, compile)
+    def __call__(
+        self, chunks: Sequence[Chunk], store: Path, *, workers: int, device: str = "cpu", compile: bool = False
+    ) -> Generator[Chunk, None, None]:
+        """Train them; one worker is this process."""
+        workers = min(workers, len(chunks))
+        if workers <= 1:
+            return _train_here(chunks, store, device, compile)
+        return _train_in_processes(chunks, store, workers, device, compile)
 
 
 def _train_here(chunks: Sequence[Chunk], store: Path, device: str, compile: bool) -> Generator[Chunk, None, None]:
@@ -70,7 +63,7 @@ def _train_here(chunks: Sequence[Chunk], store: Path, device: str, compile: bool
     torch.set_num_threads(1)
     try:
         for chunk in chunks:
-            _train_chunk(chunk, store, device, compile)
+            train(chunk, store, device=device, compile=compile)
             yield chunk
     finally:
         torch.set_num_threads(threads)
@@ -90,6 +83,9 @@ def _train_in_processes(
             for i in done:
                 yield chunks[i]
             finished = True
+        except BrokenProcessPool as error:
+            fix = "pass a smaller --workers: the system ends processes when memory runs out"
+            raise WorkersKilled(str(error).splitlines()[0], fix) from error
         finally:
             _close(done)
     finally:
@@ -106,7 +102,7 @@ def _close(done: Any) -> None:
 
 def _train_in_worker(parent: int, i: int, chunk: Chunk, store: Path, device: str, compile: bool) -> int:
     _become_worker(parent)
-    _train_chunk(chunk, store, device, compile)
+    train(chunk, store, device=device, compile=compile)
     return i
 
 
@@ -122,28 +118,3 @@ def _leave_after(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
-
-
-def _train_chunk(chunk: Chunk, store: Path, device: str, compile: bool) -> None:
-    began = time.perf_counter()
-    results, _ = measure(chunk, device=device, compile=compile)
-    seconds = time.perf_counter() - began
-    Store(store).write(results, seconds=seconds, provenance=_provenance(chunk, device, compile))
-
-
-def _provenance(chunk: Chunk, device: str, compile: bool) -> dict[str, object]:
-    """How, where and when a chunk was trained: what may bear on its numbers in the last digits, and on its time."""
-    return {
-        "lemmata": importlib.metadata.version("lemmata"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "machine": f"{platform.system()} {platform.machine()}",
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "device": device,
-        "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
-        "threads": torch.get_num_threads(),
-        "compile": compile,
-        "work": sum(cell.work for cell in chunk),
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
-    }

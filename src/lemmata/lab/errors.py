@@ -8,7 +8,7 @@ LemmataError
 ├── DataError             the inputs exist, but no data or statistic of the asked kind do
 ├── StoreError            the store cannot be read or written
 ├── DeviceError           the device is not there
-├── EngineError           the training itself broke down (a worker was killed again and again)
+├── EngineError           the training itself broke down (a worker was killed again and again, or no cluster answers)
 └── RegistryError         a paper or claim is registered wrongly
 """
 

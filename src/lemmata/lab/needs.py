@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["data_root", "missing"]
+__all__ = ["data_root", "install", "missing"]
 
 
 def data_root() -> Path | None:
@@ -36,15 +36,19 @@ def missing(needs: Sequence[str]) -> list[str]:
 def _unmet(kind: str, name: str) -> str | None:
     if kind == "extra":
         found = importlib.util.find_spec(name) is not None
-        return None if found else f"needs the package {name}: {_install(name)}"
+        return None if found else f"needs the package {name}: {install(name)}"
     root = data_root()
     if root is None:
         return f"needs the data folder {name}: pass --data DIR or set LEMMATA_DATA to the folder that holds it"
     return None if (root / name).is_dir() else f"needs the data folder {name}, which is not in {root}"
 
 
-def _install(name: str) -> str:
-    """How to get a package: by the smallest extra of this project that brings it, else by its own name."""
+def install(name: str) -> str:
+    """How to get a package: by the smallest extra of this project that brings it, else by its own name.
+
+    >>> install("submitit")
+    'pip install "lemmata[slurm]"'
+    """
     extras: defaultdict[str, set[str]] = defaultdict(set)
     for requirement in metadata.requires("lemmata") or ():
         package, _, extra = requirement.partition("extra == ")

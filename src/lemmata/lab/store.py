@@ -136,7 +136,11 @@ class Store:
         return self.put(shard.encode(results, seconds=seconds, provenance=provenance))
 
     def put(self, data: bytes) -> Path:
-        """Keep a shard, under a name made of what it holds; raises as `write` does."""
+        """Keep a shard, encoded already (see `lemmata.lab.shard`), under a name made of what it holds.
+
+        Raises:
+            StoreError: there is no room, or no permission; the store is as it was before.
+        """
         specs = list(shard.header(data).specs.values())
         seeds = [spec["seed"] for spec in specs]
         measures = "+".join(measure["name"] for measure in specs[0]["measures"])

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,14 +16,12 @@ from math import ceil, inf
 from pathlib import Path
 from typing import Protocol, final
 
-import joblib
-
-from lemmata.lab import engine
-from lemmata.lab.engine import Chunk, check_device
-from lemmata.lab.errors import EngineError, InputError
+from lemmata.lab import engines
+from lemmata.lab.errors import EngineError
 from lemmata.lab.grid import Cell
 from lemmata.lab.store import Store
 from lemmata.lab.trainee import Trainee
+from lemmata.lab.work import Chunk, Engine, WorkersKilled, check_device
 
 __all__ = ["Plan", "Progress", "Report", "check_device", "plan", "sweep"]
 
@@ -57,6 +54,7 @@ class Plan:
     minutes: float
     workers: int
     chunk_size: int
+    engine: str = "local"
 
 
 @final
@@ -69,15 +67,25 @@ class Report:
     damaged: tuple[Path, ...]
 
 
-def plan(cells: Iterable[Cell], store: Store, *, workers: int | None = None, device: str = "cpu") -> Plan:
+def plan(
+    cells: Iterable[Cell],
+    store: Store,
+    *,
+    workers: int | None = None,
+    device: str = "cpu",
+    engine: str | Engine = "local",
+    address: str | None = None,
+    slurm: Mapping[str, str | int] | None = None,
+) -> Plan:
     """What `sweep` would do with these cells.
 
     Raises:
-        InputError: fewer than one worker.
+        InputError: fewer than one worker, no such engine, or its package is missing.
         DeviceError: the device is not there.
+        EngineError: the cluster, asked how many workers it has, does not answer.
     """
-    check_device(device)
-    workers = _workers(workers, device)
+    train = _engine(engine, address, slurm)
+    workers = train.workers(workers, device)
     cells = _each_once(cells)
     missing = _missing(cells, store)
     chunks = _chunks(missing, workers, device)
@@ -88,6 +96,7 @@ def plan(cells: Iterable[Cell], store: Store, *, workers: int | None = None, dev
         minutes=_seconds(missing, store, device) / min(workers, max(1, len(chunks))) / 60,
         workers=workers,
         chunk_size=max(map(len, chunks), default=0),
+        engine=train.name,
     )
 
 
@@ -98,51 +107,54 @@ def sweep(
     workers: int | None = None,
     device: str = "cpu",
     compile: bool = False,
+    engine: str | Engine = "local",
+    address: str | None = None,
+    slurm: Mapping[str, str | int] | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Train those of the cells that the store lacks, on `workers` processes (default: one a core).
+    """Train those of the cells that the store lacks, on `workers` workers of the engine (default: one a core).
 
+    `engine`, `address` and `slurm` are as in `lemmata.lab.engines.engine`; an engine of one's own will do as well.
     Cells that another run has reserved are left to it and waited for; if it ends without them, they are trained here.
 
     Raises:
-        InputError: fewer than one worker.
+        InputError: fewer than one worker, no such engine, or its package is missing.
         DeviceError: the device is not there.
         StoreError: the store cannot be written; what it holds is good.
-        EngineError: workers were killed again and again.
+        EngineError: workers were killed again and again, or the cluster does not answer.
     """
-    check_device(device)
-    workers = _workers(workers, device)
+    train = _engine(engine, address, slurm)
+    workers = train.workers(workers, device)
     began = time.perf_counter()
     cells = _each_once(cells)
     trained: set[str] = set()
-    failures = 0
+    failures, killed = 0, None
     meter = _Meter(progress)
     while missing := _missing(cells, store):
         with store.reserve(missing) as mine:
-            meter.begin(missing, _note(failures, len(mine)))
-            killed = _train(_chunks(mine, workers, device), store, workers, device, compile, meter)
+            meter.begin(missing, _note(killed, len(mine)))
+            killed = _train(train, _chunks(mine, workers, device), store, workers, device, compile, meter)
             new = store.holds(mine)
         trained |= new
         failures = failures + 1 if killed and not new else 0
-        if failures == ATTEMPTS:
-            got = f"{ATTEMPTS} times in a row a worker that died first: {str(killed).splitlines()[0]}"
-            fix = "pass a smaller --workers: the system ends processes when memory runs out"
-            raise EngineError("workers that live until something is stored", got, fix) from killed
+        if killed and failures == ATTEMPTS:
+            got = f"{ATTEMPTS} times in a row a worker that died first: {killed}"
+            raise EngineError("workers that live until something is stored", got, killed.fix) from killed
         if not mine:
             time.sleep(POLL)
     return Report(frozenset(trained), time.perf_counter() - began, tuple(store.damaged))
 
 
 def _train(
-    chunks: Sequence[Chunk], store: Store, workers: int, device: str, compile: bool, meter: _Meter
-) -> BrokenProcessPool | None:
-    """Train the chunks, or those before a worker is killed: then the error that says so."""
-    done = engine.train(chunks, store.path.absolute(), workers=workers, device=device, compile=compile)
+    train: Engine, chunks: Sequence[Chunk], store: Store, workers: int, device: str, compile: bool, meter: _Meter
+) -> WorkersKilled | None:
+    """Train the chunks, or those whose worker is not killed: then the error that says so."""
+    done = train(chunks, store.path.absolute(), workers=workers, device=device, compile=compile)
     try:
         with closing(done):
             for chunk in done:
                 meter.advance(chunk)
-    except BrokenProcessPool as error:
+    except WorkersKilled as error:
         return error
     return None
 
@@ -186,12 +198,8 @@ def _rate(config: Trainee, store: Store, device: str) -> float:
     return work / seconds if work and seconds else RATE
 
 
-def _workers(workers: int | None, device: str) -> int:
-    if workers is None:
-        return joblib.cpu_count() if device == "cpu" else 1
-    if workers < 1:
-        raise InputError("a number of workers of at least 1", str(workers), "pass --workers 1 or more")
-    return workers
+def _engine(engine: str | Engine, address: str | None, slurm: Mapping[str, str | int] | None) -> Engine:
+    return engines.engine(engine, address=address, slurm=slurm) if isinstance(engine, str) else engine
 
 
 def _each_once(cells: Iterable[Cell]) -> list[Cell]:
@@ -203,8 +211,8 @@ def _missing(cells: Sequence[Cell], store: Store) -> list[Cell]:
     return [cell for cell in cells if cell.id not in stored]
 
 
-def _note(failures: int, mine: int) -> str:
-    if failures:
+def _note(killed: WorkersKilled | None, mine: int) -> str:
+    if killed:
         return "a worker was killed: what it had not stored is trained again"
     return "" if mine else "waiting for another run that trains these cells"
 

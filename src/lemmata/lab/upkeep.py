@@ -6,6 +6,7 @@ Each does its work shard by shard, writes whole files before it removes any, and
 from __future__ import annotations
 
 import itertools
+import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ _HERE = {
     "instructions": torch.backends.cpu.get_cpu_capability(),
     "device": "cpu",
     "compile": False,
+    "mkl_cbwr": os.environ.get("MKL_CBWR"),
 }
 # Numbers that another machine, thread count or version may round otherwise, by a relative difference of this at most.
 CLOSE = 1e-4

@@ -116,7 +116,7 @@ def plan_table(plan: Plan, rows: Sequence[Mapping[str, object]]) -> Listing:
     new = plan.cells - plan.stored
     if new:
         parts = f"{count(len(plan.chunks), 'chunk')} of up to {count(plan.chunk_size, 'network')}"
-        time = f"about {duration(60 * plan.minutes)} on {count(plan.workers, 'worker')}"
+        time = f"about {duration(60 * plan.minutes)} on {count(plan.workers, 'worker')}{_where(plan)}"
         todo = f"{count(new, 'cell')} to train, in {parts}: {time}"
     else:
         todo = "nothing to train"
@@ -126,6 +126,10 @@ def plan_table(plan: Plan, rows: Sequence[Mapping[str, object]]) -> Listing:
         remarks=("", f"{count(plan.cells, 'cell')} in all, {plan.stored} stored; {todo}"),
         folded="",
     )
+
+
+def _where(plan: Plan) -> str:
+    return "" if plan.engine == "local" else f" ({plan.engine})"
 
 
 def _plan_row(row: Mapping[str, object]) -> tuple[str, ...]:
