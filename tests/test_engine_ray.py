@@ -26,7 +26,7 @@ from lemmata.lab.errors import DeviceError, EngineError, InputError, StoreError
 from lemmata.lab.grid import Cell
 from lemmata.lab.ray_engine import Ray
 from lemmata.lab.store import Store
-from lemmata.lab.sweep import plan, sweep
+from lemmata.lab.sweep import chunked, plan, sweep
 from lemmata.lab.work import WorkersKilled, orders, train_away
 
 ray: Any = pytest.importorskip("ray", reason='needs Ray: pip install "lemmata[ray]"', exc_type=ImportError)
@@ -86,11 +86,11 @@ def shards(store: Store) -> int:
 def test_a_cluster_gives_the_rows_of_the_local_run_cell_by_cell(cluster: Any, store: Store, tmp_path: Path) -> None:
     cells = toy.cells(24)
     planned = plan(cells, store, engine="ray", address=cluster.address)
-    assert (planned.engine, planned.workers) == ("ray", 3) and len(planned.chunks) >= 6
+    assert (planned.engine, planned.workers) == ("ray", 3) and planned.chunks >= 6
     report = sweep(cells, store, engine="ray", address=cluster.address)
     assert report.trained == {cell.id for cell in cells}
     same_as_trained_here(store, cells, tmp_path)
-    assert [run["threads"] for run in store.provenance(toy.Toy())] == [1] * len(planned.chunks)
+    assert [run["threads"] for run in store.provenance(toy.Toy())] == [1] * planned.chunks
     assert not ray.is_initialized() and not list(store.path.glob(".*"))
 
 
@@ -98,7 +98,7 @@ def test_a_node_that_is_killed_costs_only_the_chunk_in_flight(cluster: Any, stor
     diary = tmp_path / "diary"
     diary.mkdir()
     cells = toy.cells(48, steps=1000, measures=[toy.Weights(), toy.Diary(folder=str(diary))])
-    chunks = plan(cells, store, workers=3).chunks
+    chunks = chunked(cells, 3)
     removed: list[Any] = []
 
     def remove_a_busy_node_once(done: int, total: int, left: float | None, note: str = "") -> None:
@@ -233,7 +233,7 @@ def test_to_close_the_engine_is_to_stop_what_is_in_flight(cluster: Any, store: S
     diary = tmp_path / "diary"
     diary.mkdir()
     cells = toy.cells(48, steps=400, measures=[toy.Weights(), toy.Diary(folder=str(diary))])
-    chunks = plan(cells, store, workers=3).chunks
+    chunks = chunked(cells, 3)
     with store.reserve(cells):
         done = Ray(cluster.address)(chunks, store.path, workers=3)
         assert next(done) in chunks

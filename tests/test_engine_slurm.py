@@ -22,7 +22,7 @@ from lemmata.lab.errors import DeviceError, EngineError, InputError
 from lemmata.lab.grid import Cell
 from lemmata.lab.slurm_engine import Slurm
 from lemmata.lab.store import Store
-from lemmata.lab.sweep import plan, sweep
+from lemmata.lab.sweep import chunked, plan, sweep
 from lemmata.lab.work import WorkersKilled
 
 submitit: Any = pytest.importorskip(
@@ -127,7 +127,7 @@ def folders_of_jobs(store: Store) -> list[Path]:
 
 def test_an_array_trains_what_the_local_run_trains(slurm: Path, store: Store, tmp_path: Path) -> None:
     cells = toy.cells(12)
-    chunks = plan(cells, store, engine="slurm", workers=2).chunks
+    chunks = chunked(cells, 2)
     settings = {"partition": "short", "account": "theory", "cpus": "2", "minutes": "20", "gb": "3"}
     report = sweep(cells, store, engine="slurm", workers=2, slurm=settings)
     assert report.trained == {cell.id for cell in cells} and len(chunks) >= 4
@@ -176,7 +176,7 @@ def test_jobs_that_never_leave_a_result_end_the_sweep(
 def test_to_close_the_engine_is_to_cancel_the_jobs_in_flight(slurm: Path, store: Store) -> None:
     (slurm / "runs").write_text("1")
     cells = toy.cells(8)
-    chunks = plan(cells, store, engine="slurm", workers=2).chunks
+    chunks = chunked(cells, 2)
     with store.reserve(cells):
         done = Slurm()(chunks, store.path, workers=2, device="cpu", compile=False)
         assert next(done) == chunks[0]

@@ -142,7 +142,9 @@ def test_bench_for_reading(shell, bench):
 
 def test_every_verb_with_json_has_a_schema_and_a_line_in_the_docs(shell):
     verbs = {verb for verb in shell.run("--help").out.split() if verb.isidentifier()}
-    assert CALLS.keys() - verbs == {"advice"}, "a schema of edit --advise"
+    own = {f"store-{verb}" for verb in shell.run("store", "--help").out.split("Commands:")[1].split() if verb.islower()}
+    assert {name for name in CALLS if name.startswith("store-")} == own & CALLS.keys() and len(own & CALLS.keys()) == 4
+    assert CALLS.keys() - verbs - own == {"advice"}, "a schema of edit --advise"
     assert CALLS.keys() == {path.stem for path in SCHEMAS.glob("*.json")}
     page = (SCHEMAS.parent / "schemas.md").read_text()
     for verb in CALLS:

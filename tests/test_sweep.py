@@ -25,7 +25,7 @@ from lemmata.lab import sweep as room
 from lemmata.lab.errors import DeviceError, EngineError, InputError, StoreError, UnknownNameError
 from lemmata.lab.grid import Cell, measure
 from lemmata.lab.store import Store
-from lemmata.lab.sweep import check_device, plan, sweep
+from lemmata.lab.sweep import check_device, chunked, plan, sweep
 from lemmata.lab.work import Chunk, train
 
 
@@ -109,16 +109,18 @@ def test_no_cells_are_no_work(store: Store) -> None:
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 9, 13, 64, 200])
 def test_chunks_hold_every_cell_once_and_suit_the_workers(store: Store, count: int, workers: int) -> None:
     planned = plan(toy.cells(count), store, workers=workers)
-    sizes = [len(chunk) for chunk in planned.chunks]
-    assert sorted(cell.id for chunk in planned.chunks for cell in chunk) == sorted(c.id for c in toy.cells(count))
-    assert max(sizes) <= 8 and planned.chunk_size == max(sizes)
+    chunks = chunked(toy.cells(count), planned.workers)
+    sizes = [len(chunk) for chunk in chunks]
+    assert (planned.chunks, planned.chunk_size) == (len(sizes), max(sizes))
+    assert sorted(cell.id for chunk in chunks for cell in chunk) == sorted(c.id for c in toy.cells(count))
+    assert max(sizes) <= 8
     assert count == 1 or min(sizes) >= 2
     assert len(sizes) >= min(count // 2, 2 * workers if workers > 1 else 1)
 
 
 def test_chunks_hold_only_cells_that_train_together_and_the_longest_come_first(store: Store) -> None:
     cells = [cell for steps in (5, 500, 50) for cell in toy.cells(16, steps=steps)]
-    chunks = plan(cells, store, workers=2).chunks
+    chunks = chunked(cells, 2)
     assert all(len({cell.batch_key for cell in chunk}) == 1 for chunk in chunks)
     work = [sum(cell.config.work() for cell in chunk) for chunk in chunks]
     assert work == sorted(work, reverse=True)
@@ -135,9 +137,43 @@ def test_a_plan_counts_what_is_stored_and_writes_nothing(store: Store) -> None:
     sweep(cells[:5], store, workers=1)
     planned = plan([*cells, *cells], store, workers=3)
     assert (planned.cells, planned.stored, planned.workers) == (12, 5, 3)
-    assert sum(map(len, planned.chunks)) == 7
+    assert planned.chunks == len(chunked(cells[5:], 3))
     done = plan(cells[:5], store)
-    assert (done.stored, done.chunks, done.minutes, done.chunk_size) == (5, (), 0.0, 0)
+    assert (done.stored, done.chunks, done.minutes, done.chunk_size) == (5, 0, 0.0, 0)
+
+
+def test_cells_from_a_generator_are_planned_and_trained_a_window_at_a_time(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells, whole = toy.cells(25), Store(tmp_path / "whole")
+    sweep(cells, whole, workers=1)
+    monkeypatch.setattr(room, "WINDOW", 10)
+    given: list[int] = []
+
+    def generated() -> Iterator[Cell]:
+        # Some come twice, in one window and in two.
+        for i, cell in enumerate([*cells[:3], *cells, *cells[5:8]]):
+            given.append(i)
+            yield cell
+
+    sweep(cells[4:9], store, workers=1)
+    planned = plan(generated(), store, workers=1)
+    assert (planned.cells, planned.stored) == (25, 5) and planned.chunks >= 3
+    given.clear()
+    seen: list[tuple[int, int, int]] = []
+    report = sweep(
+        generated(),
+        store,
+        workers=1,
+        progress=lambda done, total, left, note="": seen.append((done, total, len(given))),
+    )
+    assert report.trained == {cell.id for cell in [*cells[:4], *cells[9:]]}
+    assert seen[0][2] == 10 and seen[-1][:2] == (20, 20)
+    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
+    same(numbers(store, cells), numbers(whole, cells))
+    told: list[int] = []
+    sweep(toy.cells(25, steps=7), store, workers=1, progress=lambda done, total, left, note="": told.append(total))
+    assert set(told) == {25}, "how many there are is known of a list"
 
 
 def test_minutes_follow_the_rate_that_the_store_has_seen(store: Store) -> None:

@@ -68,8 +68,7 @@ def test_nothing_to_judge():
 
 
 def test_a_plan_says_what_is_there_what_is_missing_and_how_long_it_takes():
-    cell = showcase.LENGTHENING.cells("quick")[0]
-    plan = Plan(1200, 200, ((cell,) * 8,) * 125, minutes=12.4, workers=2, chunk_size=8)
+    plan = Plan(1200, 200, 125, minutes=12.4, workers=2, chunk_size=8)
     rows = [
         {"id": "toy.lengths", "cells": 1200, "stored": 200, "missing": []},
         {"id": "toy.data", "cells": 0, "stored": 0, "missing": ["needs data", "needs peft"]},
@@ -84,6 +83,6 @@ def test_a_plan_says_what_is_there_what_is_missing_and_how_long_it_takes():
 
 
 def test_a_plan_with_nothing_to_train():
-    plan = Plan(3, 3, (), minutes=0, workers=2, chunk_size=8)
+    plan = Plan(3, 3, 0, minutes=0, workers=2, chunk_size=8)
     text = printed(plan_table(plan, [{"id": "toy.lengths", "cells": 3, "stored": 3, "missing": []}]))
     assert text.endswith("3 cells in all, 3 stored; nothing to train\n")

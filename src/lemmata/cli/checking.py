@@ -88,7 +88,7 @@ def plan(asked: Asked, names: Sequence[str], cells: bool, as_json: bool) -> None
             "engine": found.engine,
             "cells": found.cells,
             "stored": found.stored,
-            "chunks": len(found.chunks),
+            "chunks": found.chunks,
             "chunk_size": found.chunk_size,
             "workers": found.workers,
             "minutes": found.minutes,

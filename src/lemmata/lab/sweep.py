@@ -1,17 +1,18 @@
 """From cells to results: cells -> those not in the store -> chunks -> engine -> store.
 
 `sweep` may be ended at any moment and started again: what is in the store is not trained twice, neither by this run nor
-by another one on the same store, and a chunk's size, order or worker change no number.
+by another one on the same store, and a chunk's size, order or worker change no number. Cells may come from a generator:
+WINDOW of them are in memory at a time, and of the others their ids.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from math import ceil, inf
 from pathlib import Path
 from typing import Protocol, final
@@ -23,10 +24,12 @@ from lemmata.lab.store import Store
 from lemmata.lab.trainee import Trainee
 from lemmata.lab.work import Chunk, Engine, WorkersKilled, check_device
 
-__all__ = ["Plan", "Progress", "Report", "check_device", "plan", "sweep"]
+__all__ = ["Plan", "Progress", "Report", "check_device", "chunked", "plan", "sweep"]
 
 # Members a chunk on a GPU, one wide batch; on a CPU what a trainee's `together` says.
 WIDE = 1024
+# Cells that are planned together, longest chunks first: more than a claim has.
+WINDOW = 50_000
 # Operations a second of one worker, until the store knows better.
 RATE = 1e10
 # How often in a row workers may be killed before anything is stored.
@@ -46,11 +49,11 @@ class Progress(Protocol):
 @final
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep would do: of `cells` cells `stored` are there already, the others are trained in `chunks`."""
+    """What a sweep would do: of `cells` cells `stored` are there already, the others are trained in `chunks` chunks."""
 
     cells: int
     stored: int
-    chunks: tuple[Chunk, ...]
+    chunks: int
     minutes: float
     workers: int
     chunk_size: int
@@ -86,16 +89,20 @@ def plan(
     """
     train = _engine(engine, address, slurm)
     workers = train.workers(workers, device)
-    cells = _each_once(cells)
-    missing = _missing(cells, store)
-    chunks = _chunks(missing, workers, device)
+    count, stored, seconds, sizes = 0, 0, 0.0, [0]
+    for window in _windows(cells):
+        missing = _missing(window, store)
+        count, stored = count + len(window), stored + len(window) - len(missing)
+        seconds += _seconds(missing, store, device)
+        sizes += map(len, chunked(missing, workers, device))
+    chunks = len(sizes) - 1
     return Plan(
-        cells=len(cells),
-        stored=len(cells) - len(missing),
+        cells=count,
+        stored=stored,
         chunks=chunks,
-        minutes=_seconds(missing, store, device) / min(workers, max(1, len(chunks))) / 60,
+        minutes=seconds / min(workers, max(1, chunks)) / 60,
         workers=workers,
-        chunk_size=max(map(len, chunks), default=0),
+        chunk_size=max(sizes),
         engine=train.name,
     )
 
@@ -126,22 +133,23 @@ def sweep(
     train = _engine(engine, address, slurm)
     workers = train.workers(workers, device)
     began = time.perf_counter()
-    cells = _each_once(cells)
     trained: set[str] = set()
-    failures, killed = 0, None
-    meter = _Meter(progress)
-    while missing := _missing(cells, store):
-        with store.reserve(missing) as mine:
-            meter.begin(missing, _note(killed, len(mine)))
-            killed = _train(train, _chunks(mine, workers, device), store, workers, device, compile, meter)
-            new = store.holds(mine)
-        trained |= new
-        failures = failures + 1 if killed and not new else 0
-        if killed and failures == ATTEMPTS:
-            got = f"{ATTEMPTS} times in a row a worker that died first: {killed}"
-            raise EngineError("workers that live until something is stored", got, killed.fix) from killed
-        if not mine:
-            time.sleep(POLL)
+    meter = _Meter(progress, len(cells) if isinstance(cells, Sized) else 0)
+    for window in _windows(cells):
+        failures, killed = 0, None
+        while missing := _missing(window, store):
+            with store.reserve(missing) as mine:
+                meter.begin(missing, _note(killed, len(mine)))
+                killed = _train(train, chunked(mine, workers, device), store, workers, device, compile, meter)
+                new = store.holds(mine)
+            trained |= new
+            failures = failures + 1 if killed and not new else 0
+            if killed and failures == ATTEMPTS:
+                got = f"{ATTEMPTS} times in a row a worker that died first: {killed}"
+                raise EngineError("workers that live until something is stored", got, killed.fix) from killed
+            if not mine:
+                time.sleep(POLL)
+        meter.end(window)
     return Report(frozenset(trained), time.perf_counter() - began, tuple(store.damaged))
 
 
@@ -159,7 +167,7 @@ def _train(
     return None
 
 
-def _chunks(cells: Sequence[Cell], workers: int, device: str) -> tuple[Chunk, ...]:
+def chunked(cells: Sequence[Cell], workers: int, device: str = "cpu") -> tuple[Chunk, ...]:
     """Cells that can be trained together, longest first.
 
     With several workers a chunk is so small that each gets two, since they wait for the last one; no member trains
@@ -202,8 +210,14 @@ def _engine(engine: str | Engine, address: str | None, slurm: Mapping[str, str |
     return engines.engine(engine, address=address, slurm=slurm) if isinstance(engine, str) else engine
 
 
-def _each_once(cells: Iterable[Cell]) -> list[Cell]:
-    return list({cell.id: cell for cell in cells}.values())
+def _windows(cells: Iterable[Cell]) -> Iterator[list[Cell]]:
+    """The cells in order, each once, WINDOW of them at a time."""
+    seen: set[str] = set()
+    source = iter(cells)
+    while part := list(islice(source, WINDOW)):
+        window = {cell.id: cell for cell in part if cell.id not in seen}
+        seen |= set(window)
+        yield list(window.values())
 
 
 def _missing(cells: Sequence[Cell], store: Store) -> list[Cell]:
@@ -219,11 +233,16 @@ def _note(killed: WorkersKilled | None, mine: int) -> str:
 
 @final
 class _Meter:
-    """Foresees how long the cells that are left will take from the work that this run has done so far."""
+    """Foresees how long the cells that are left will take from the work that this run has done so far.
 
-    def __init__(self, progress: Progress | None) -> None:
+    Of the cells of later windows (`rest`) it is assumed that each is as much work as one of those in sight.
+    """
+
+    def __init__(self, progress: Progress | None, cells: int) -> None:
         self.progress = progress
         self.began = time.perf_counter()
+        self.rest = cells
+        self.before = 0
         self.total = 0
         self.done = 0.0
         self.left: dict[str, float] = {}
@@ -239,8 +258,16 @@ class _Meter:
         self.done += sum(self.left.pop(cell.id) for cell in chunk)
         self._tell("")
 
+    def end(self, window: Sequence[Cell]) -> None:
+        """All of these are stored."""
+        self.rest = max(self.rest - len(window), 0)
+        self.before, self.total = self.before + self.total, 0
+
     def _tell(self, note: str) -> None:
         if self.progress is not None:
+            later = max(self.rest - WINDOW, 0)
             passed, left = time.perf_counter() - self.began, sum(self.left.values())
+            left *= 1 + later / max(len(self.left), 1)
             seconds_left = passed * left / self.done if self.done else None
-            self.progress(self.total - len(self.left), self.total, seconds_left, note)
+            here = self.total - len(self.left)
+            self.progress(self.before + here, self.before + self.total + later, seconds_left, note)

@@ -115,7 +115,7 @@ def plan_table(plan: Plan, rows: Sequence[Mapping[str, object]]) -> Listing:
     """
     new = plan.cells - plan.stored
     if new:
-        parts = f"{count(len(plan.chunks), 'chunk')} of up to {count(plan.chunk_size, 'network')}"
+        parts = f"{count(plan.chunks, 'chunk')} of up to {count(plan.chunk_size, 'network')}"
         time = f"about {duration(60 * plan.minutes)} on {count(plan.workers, 'worker')}{_where(plan)}"
         todo = f"{count(new, 'cell')} to train, in {parts}: {time}"
     else:
