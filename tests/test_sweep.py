@@ -21,11 +21,14 @@ import pytest
 import torch
 import toy
 
+from lemmata import cot, editing, graph, icl, vision
 from lemmata.lab import sweep as room
+from lemmata.lab.ensemble import Snapshot
 from lemmata.lab.errors import DeviceError, EngineError, InputError, StoreError, UnknownNameError
 from lemmata.lab.grid import Cell, measure
 from lemmata.lab.store import Store
 from lemmata.lab.sweep import check_device, chunked, plan, sweep
+from lemmata.lab.trainee import Measure, Row, Trainee
 from lemmata.lab.work import Chunk, train
 
 
@@ -189,6 +192,38 @@ def test_a_gpu_gets_wide_batches(store: Store, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     planned = plan(toy.cells(200), store, device="cuda")
     assert planned.workers == 1 and planned.chunk_size == 200
+
+
+WIDE: dict[str, Trainee] = {
+    "icl.one-layer": icl.OneLayer(steps=6, M2=7, l_tr=6, m=9, B=5),
+    "cot.one-layer": cot.OneLayer(steps=6),
+    "editing.one-layer": editing.OneLayer(steps=6, m=6),
+    "vision.one-layer": vision.OneLayer(steps=6, m=6),
+    "graph.one-layer": graph.OneLayer(steps=6, m=6, first=2, N=200, tested=50, labelled=60),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights(Measure):
+    """The sum of every parameter, whatever the network is."""
+
+    name = "sums"
+
+    def observe(self, snapshot: Snapshot, memory: dict[str, object]) -> list[list[Row]]:
+        each = range(len(snapshot.configs))
+        return [[Row(name, 0, p[e].double().sum().item()) for name, p in snapshot.params.items()] for e in each]
+
+
+@pytest.mark.parametrize("kind", WIDE)
+def test_the_wide_batch_of_a_gpu_gives_the_numbers_of_a_cpus_chunks(kind: str) -> None:
+    # On the CPU, where they can be compared to the bit; on a GPU sums are in another order.
+    cells = [Cell(WIDE[kind], seed, (Weights(),)) for seed in range(40)]
+    (wide,) = chunked(cells, 1, "cuda")
+    narrow = chunked(cells, 1, "cpu")
+    assert len(wide) == 40 and len(narrow) > 1
+    found = {result.cell.id: result.rows for result in measure(wide)[0]}
+    assert found == {result.cell.id: result.rows for chunk in narrow for result in measure(chunk)[0]}
+    assert len({tuple(row.value for row in rows) for rows in found.values()}) == 40
 
 
 # Progress

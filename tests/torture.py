@@ -176,8 +176,9 @@ class Torture:
         found = verify(store, cell=_cell_of(self.cells))
         self.faults["damage found"] += len(found.damaged)
         assert not found.wrong, found.wrong
+        # Workers whose driver was killed may store a last shard meanwhile.
         held = store.holds(self.cells)
-        assert found.cells == len(held), "cells that nobody asked for"
+        assert store.ids() <= {cell.id for cell in self.cells}, "cells that nobody asked for"
         if len(held) == len(self.cells):
             assert store.read(self.cells).drop(columns="seconds").equals(self.expected), "other numbers"
             self.filled += 1

@@ -11,6 +11,7 @@ gradient of the sum is every member's own. What is random comes in as draws, so 
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from typing import Any, Literal, Protocol, final
 import torch
 from torch import Tensor
 
+from lemmata.lab.cache import folder
 from lemmata.lab.errors import InputError
 
 __all__ = ["Adam", "Draws", "Job", "Params", "Phase", "Sgd", "Snapshot", "Status", "fit"]
@@ -217,6 +219,8 @@ def _stepper(job: Job, phase: Phase, trained: Sequence[str], optimizer: Sgd | Ad
     if not compile:
         return step
     torch._dynamo.config.trace_autograd_ops = True
+    # Read when the first program is compiled: a folder of the user's own, and not one that everybody can write to.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder() / "compiled"))
     return torch.compile(step, dynamic=False)
 
 
