@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from lemmata import graph, vision
-from lemmata.bench import _measured, run, team, usual_cot, usual_graph, usual_icl, usual_vision, worker
+from lemmata import editing, graph, vision
+from lemmata.bench import _measured, run, team, usual_cot, usual_editing, usual_graph, usual_icl, usual_vision, worker
 from lemmata.bench.team import Team, Turn
 from lemmata.bench.worker import WORKLOADS
+from lemmata.editing.vectors import fine_tuned
 from lemmata.lab.ensemble import fit
 from lemmata.lab.errors import EngineError, InputError, UnknownNameError
 
@@ -24,6 +25,7 @@ KEYS = {"rate", "naive_rate", "ratio", "ratio_lo", "ratio_hi", "share_of_peak", 
 SCRIPTS = {
     "icl.one-layer": usual_icl,
     "cot.one-layer": usual_cot,
+    "editing.one-layer": usual_editing,
     "vision.one-layer": usual_vision,
     "graph.one-layer": usual_graph,
 }
@@ -105,6 +107,36 @@ class Cot:
         return config.forward(params, prompts)[0] @ self.pattern_MX
 
 
+class Editing:
+    """The same for task vectors, which Lemmata trains as what they add to a base."""
+
+    script = usual_editing
+    trained = ("delta.W", "delta.V")
+
+    def __init__(self):
+        D = usual_editing.TASKS + 1 + usual_editing.J
+        self.basis_DH = torch.linalg.qr(torch.randn(usual_editing.D, usual_editing.D)).Q[:D]
+
+    def network(self, params):
+        network, tuned = usual_editing.Network(), fine_tuned(params)
+        with torch.no_grad():
+            network.W.copy_(self.basis_DH.T @ tuned["W"][0] @ self.basis_DH)
+            network.V.copy_(tuned["V"][0] @ self.basis_DH)
+            network.a.copy_(params["a"][0, 0])
+        return network
+
+    def batch(self, samples):
+        count_TBK = (samples.share_ETBK[0] * usual_editing.LENGTH).round().long()
+        rows = [
+            torch.stack([row_KD.repeat_interleave(count_K, 0) for count_K in count_BK])
+            for row_KD, count_BK in zip(samples.row_ETKD[0], count_TBK, strict=True)
+        ]
+        return torch.stack(rows, 1) @ self.basis_DH, samples.label_ETB[0].T
+
+    def forward(self, config, params, samples):
+        return editing.forward(fine_tuned(params), params["a"], samples)[0].T
+
+
 class Vision:
     """The same for vision, whose samples Lemmata keeps as shares of patterns."""
 
@@ -161,7 +193,7 @@ class Graph(Vision):
         return graph.forward(params, nodes)[0]
 
 
-@pytest.fixture(params=[Icl, Cot, Vision, Graph], ids=list(SCRIPTS))
+@pytest.fixture(params=[Icl, Cot, Editing, Vision, Graph], ids=list(SCRIPTS))
 def both(request):
     """A workload with its translation."""
     torch.manual_seed(0)
@@ -218,6 +250,7 @@ def test_the_necessary_operations_are_no_more_than_a_step_is_planned_to_take(nam
     [
         ("icl.one-layer", 156, 8),
         ("cot.one-layer", 81, 300),
+        ("editing.one-layer", 38, 2.06),
         ("vision.one-layer", 230, 320),
         ("graph.one-layer", 1, 15.8),
     ],
@@ -235,7 +268,13 @@ def test_a_usual_step_takes_as_many_operations_as_the_docs_say(name, millions, t
 
 @pytest.mark.parametrize(
     ("script", "first", "last"),
-    [(usual_icl, 1, 0.05), (usual_cot, 0.38, 0.2), (usual_vision, 1, 0.2), (usual_graph, 1, 0.9)],
+    [
+        (usual_icl, 1, 0.05),
+        (usual_cot, 0.38, 0.2),
+        (usual_editing, 2, 0.6),
+        (usual_vision, 1, 0.2),
+        (usual_graph, 1, 0.9),
+    ],
 )
 def test_a_usual_script_learns(script, first, last):
     losses = script.SCRIPT.training(seed=0)
@@ -462,7 +501,7 @@ def test_one_paper_can_be_measured_alone_and_compiled(log):
 def test_a_paper_without_a_workload_is_refused(log, shell):
     with pytest.raises(UnknownNameError, match="did you mean cot"):
         run(1, papers=["icl", "cott"])
-    assert "choose one of cot, graph, icl, vision" in shell.refuse("bench", "zebra")
+    assert "choose one of cot, editing, graph, icl, vision" in shell.refuse("bench", "zebra")
     assert log == []
 
 
@@ -490,7 +529,8 @@ def test_the_workers_share_the_members(monkeypatch, name):
         type(workload.config), "train", lambda self, seeds, compile: trained.append((self.steps, list(seeds)))
     )
     works = [worker.ensemble(workload, i, 3, 7, compile=False) for i in range(3)]
-    assert [work() for _ in range(3) for work in works] == [size * 7] * 9
+    rounds = worker.MEMBERS // (3 * size) + 2
+    assert [work() for _ in range(rounds) for work in works] == [size * 7] * 3 * rounds
     warm_up, turns = trained[:3], trained[3:]
     assert {steps for steps, _ in warm_up} == {worker.WARM_UP}
     assert {steps for steps, _ in turns} == {7}

@@ -6,11 +6,13 @@ bare matrix multiplication, so that whatever else the machine does meets all of 
 round. What starting, compiling, warming up and, in the usual scripts, drawing cost is left out; Lemmata draws fresh
 prompts for every step and is charged for it.
 
-    usual_icl.py, usual_cot.py, usual_vision.py, usual_graph.py   what is measured against: a script a paper
-    usual.py                                                      the loops that are the same in all of them
-    worker.py                                                     the workloads, and the processes that do the work
-    team.py                                                       one worker a core, told when it is their turn
-    baseline.py                                                   what was measured before, to compare with
+    usual_PAPER.py  what is measured against: a script a paper, on its own but for
+    usual.py        the loops that are the same in all of them
+    worker.py       the workloads, and the processes that do the work
+    team.py         one worker a core, told when it is their turn
+    baseline.py     what was measured before, to compare with
+    parts.py        where the time of a step goes
+    planning.py     what it takes to plan many cells
 """
 
 from __future__ import annotations

@@ -21,9 +21,10 @@ from typing import final
 
 import torch
 
-from lemmata.bench import usual_cot, usual_graph, usual_icl, usual_vision
+from lemmata.bench import usual_cot, usual_editing, usual_graph, usual_icl, usual_vision
 from lemmata.bench.usual import Script
 from lemmata.cot import network as cot
+from lemmata.editing import network as editing
 from lemmata.graph import network as graph
 from lemmata.icl import network as icl
 from lemmata.lab.trainee import Trainee
@@ -84,6 +85,24 @@ WORKLOADS = {
         ),
         # W_Q^T W_K and its two backward products, 43 x 43 x 23 each. W_V is a selector and takes none.
         0.26e6,
+    ),
+    "editing.one-layer": Workload(
+        usual_editing.SCRIPT,
+        editing.OneLayer(
+            tasks=usual_editing.TASKS,
+            d=usual_editing.D,
+            J=usual_editing.J,
+            P=usual_editing.LENGTH,
+            delta_s=usual_editing.RIGHT,
+            delta_h=usual_editing.WRONG,
+            m=usual_editing.NEURONS,
+            xi=usual_editing.XI,
+            B=usual_editing.BATCH,
+            lr=usual_editing.LEARNING_RATE,
+        ),
+        # Two tasks: attention of 22 kinds on 22 values of 100 neurons, and its two backward products. Of the kinds
+        # about ten are in a sample, so that fewer would do.
+        18.6e6,
     ),
     "vision.one-layer": Workload(
         usual_vision.SCRIPT,
