@@ -136,7 +136,11 @@ def test_a_shard_is_a_parquet_file_that_says_what_it_holds(store: Store) -> None
     )
     about = json.loads(pq.read_schema(path).metadata[b"lemmata"])
     assert about["cells"] == {cell.id: cell.spec for cell in cells}
-    assert about["parts"] == [{**HERE, "seconds": 6.0}] == store.provenance(cells[0].config)
+    assert (
+        about["parts"]
+        == [{**HERE, "seconds": 6.0, "cells": [c.id for c in cells]}]
+        == store.provenance(cells[0].config)
+    )
     assert json.loads((store.path / "store.json").read_text()) == {"format": 2}
 
 

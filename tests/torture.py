@@ -32,11 +32,12 @@ import toy
 from lemmata import icl
 from lemmata.icl.testing import ErrorCurve
 from lemmata.lab import files
+from lemmata.lab.compaction import compact
 from lemmata.lab.errors import LemmataError
 from lemmata.lab.grid import Cell
 from lemmata.lab.store import Store
 from lemmata.lab.sweep import sweep
-from lemmata.lab.upkeep import compact, verify
+from lemmata.lab.upkeep import verify
 
 FAKETIME = [Path(f"/usr/lib/{where}/faketime/libfaketime.so.1") for where in ("x86_64-linux-gnu", "aarch64-linux-gnu")]
 # How often each misfortune is chosen, against the others, every tenth of a second.
@@ -173,7 +174,7 @@ class Torture:
                 compact(Store(self.store))
                 self.faults["joined"] += 1
         store = Store(self.store)
-        found = verify(store, cell=_cell_of(self.cells))
+        found = verify(Store(self.store, look=True), cell=_cell_of(self.cells))
         self.faults["damage found"] += len(found.damaged)
         assert not found.wrong, found.wrong
         # Workers whose driver was killed may store a last shard meanwhile.

@@ -41,7 +41,7 @@ def say(text: str) -> None:
 def say_damaged(store: Store) -> None:
     """Which shards were found damaged, and what becomes of their cells."""
     for path in store.damaged:
-        say(f"set aside as damaged, its cells to be trained again: {path}.damaged")
+        say(f"set aside as damaged, its cells to be trained again: {path}")
 
 
 def write(path: Path, content: bytes) -> None:

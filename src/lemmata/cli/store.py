@@ -11,10 +11,11 @@ from lemmata.cli import options
 from lemmata.cli.errors import DIFFERENT
 from lemmata.cli.group import Verbs
 from lemmata.cli.options import Asked, Whole
-from lemmata.cli.output import print_json, say_damaged
+from lemmata.cli.output import print_json, say, say_damaged
 from lemmata.cli.progress import Meter
 
 if TYPE_CHECKING:
+    from lemmata.lab.store import Store
     from lemmata.lab.upkeep import Holding, Verified
 
 __all__ = ["store"]
@@ -48,13 +49,14 @@ def info(asked: Asked, as_json: bool) -> None:
     from lemmata.lab.store import Store
     from lemmata.lab.upkeep import holdings
 
-    opened = Store(asked.store)
-    found = holdings(opened)
+    opened = Store(asked.store, look=True)
+    with Meter("shards") as meter:
+        found = holdings(opened, told=meter)
     if as_json:
         print_json({"store": str(asked.store), "holds": [_holding(each) for each in found]})
     else:
         click.echo("\n".join(_lines(found)) if found else f"{asked.store} holds nothing")
-    say_damaged(opened)
+    _say_found(opened)
 
 
 @click.command()
@@ -66,10 +68,10 @@ def info(asked: Asked, as_json: bool) -> None:
 def verify(asked: Asked, sample: int, seed: int, as_json: bool) -> None:
     """Check the store.
 
-    Reads every shard: its bytes against the digest in its name, its cells against their ids. A
-    damaged shard is set aside, and the next check trains its cells again. With --sample so many
-    cells are trained again here, and their numbers compared with the stored ones: equal to the bit
-    on a CPU with the same instructions and versions. Exit status 3 if anything is wrong.
+    Reads every shard: its bytes against the digest in its name, its cells against their ids. Nothing
+    is changed; the next check sets a damaged shard aside and trains its cells again. With --sample
+    so many cells are trained again here, and their numbers compared with the stored ones: equal to
+    the bit on a CPU with the same instructions and versions. Exit status 3 if anything is wrong.
 
       lemmata store verify
       lemmata store verify --sample 20 --store results
@@ -78,14 +80,13 @@ def verify(asked: Asked, sample: int, seed: int, as_json: bool) -> None:
     from lemmata.lab.store import Store
     from lemmata.lab.upkeep import verify as verified
 
-    opened = Store(asked.store)
-    with Meter("cells trained again") as meter:
+    opened = Store(asked.store, look=True)
+    with Meter("shards and cells") as meter:
         found = verified(opened, cell=registry.cell, sample=sample, seed=seed, told=meter)
     if as_json:
         print_json(_verified(found))
     else:
         click.echo("\n".join(_said(found)))
-    say_damaged(opened)
     if not found.sound:
         click.get_current_context().exit(DIFFERENT)
 
@@ -97,15 +98,17 @@ def verify(asked: Asked, sample: int, seed: int, as_json: bool) -> None:
 def compact(asked: Asked, as_json: bool) -> None:
     """Join many small shards into few large ones.
 
-    Every measurement stays what it is. Refused while another run trains into the store.
+    Every measurement stays what it is, and a cell that was stored twice is kept once. Refused while
+    another run trains into the store.
 
       lemmata store compact
     """
+    from lemmata.lab.compaction import compact as compacted
     from lemmata.lab.store import Store
-    from lemmata.lab.upkeep import compact as compacted
 
     opened = Store(asked.store)
-    before, after = compacted(opened)
+    with Meter("shards") as meter:
+        before, after = compacted(opened, told=meter)
     if as_json:
         print_json({"before": before, "after": after})
     else:
@@ -132,18 +135,24 @@ def merge(asked: Asked, other: Path, as_json: bool) -> None:
 
     if not (other / "store.json").is_file():
         raise InputError("the folder of another store", f"{other}, which is none", "name one that a check has written")
-    opened, theirs = Store(asked.store), Store(other)
-    with Meter("cells taken over") as meter:
+    opened, theirs = Store(asked.store), Store(other, look=True)
+    with Meter("shards") as meter:
         new, known = merged(opened, theirs, told=meter)
     if as_json:
         print_json({"new": new, "known": known})
     else:
         click.echo(f"{new} cells new, {known} were here")
-    say_damaged(theirs)
+    _say_found(theirs)
 
 
 for _verb in (info, verify, compact, merge):
     store.add_command(_verb)
+
+
+def _say_found(store: Store) -> None:
+    """Which shards are damaged in a store that was only looked at."""
+    for path in store.damaged:
+        say(f"damaged, and left out: {path}")
 
 
 def _holding(each: Holding) -> dict[str, object]:
@@ -188,6 +197,7 @@ def _said(found: Verified) -> list[str]:
     lines = [f"{count(found.shards, 'shard')} with {count(found.cells, 'cell')}, as they were written"]
     if found.twice:
         lines.append(f"{count(found.twice, 'cell')} stored twice; `lemmata store compact` keeps each once")
+    lines += [f"damaged: {path}" for path in found.damaged]
     lines += [f"wrong: {each.path}: {each.what}" for each in found.wrong]
     outcomes = [r.outcome for r in found.recomputed]
     for outcome in dict.fromkeys(outcomes):

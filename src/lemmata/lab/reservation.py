@@ -31,6 +31,8 @@ class _File:
 
 
 _files: dict[Path, _File] = {}
+# Files of which this process holds the whole.
+_whole: set[Path] = set()
 _one_at_a_time = threading.Lock()
 
 
@@ -54,17 +56,19 @@ def reserve(path: Path, ids: Sequence[str]) -> Iterator[set[str]]:
     # 60 of an id's 80 bits: what fits into a file offset.
     offsets = {name: int(name[:15], 16) for name in ids}
     with _one_at_a_time:
-        file = _files.get(path) or _File(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
-        _files[path] = file
-        granted = {name for name, offset in offsets.items() if _lock(file, offset)}
+        file, granted = None, set[str]()
+        if path not in _whole:
+            file = _files.setdefault(path, _files.get(path) or _opened(path))
+            granted = {name for name, offset in offsets.items() if _lock(file, offset)}
     try:
         yield granted
     finally:
         with _one_at_a_time:
-            for name in granted:
-                _unlock(file, offsets[name])
-            if not file.offsets:
-                os.close(_files.pop(path).descriptor)
+            if file is not None:
+                for name in granted:
+                    _unlock(file, offsets[name])
+                if not file.offsets:
+                    os.close(_files.pop(path).descriptor)
 
 
 @contextmanager
@@ -82,18 +86,26 @@ def alone(path: Path) -> Iterator[None]:
     """
     path = path.resolve()
     with _one_at_a_time:
-        if path in _files:
+        if path in _files or path in _whole:
             raise BlockingIOError(errno.EAGAIN, "this process itself holds some")
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        file = _opened(path)
         try:
-            try:
-                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno in (errno.EACCES, errno.EAGAIN):
-                    raise BlockingIOError(error.errno, "another run holds some") from error
-            yield
-        finally:
-            os.close(descriptor)
+            fcntl.lockf(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                os.close(file.descriptor)
+                raise BlockingIOError(error.errno, "another run holds some") from error
+        _whole.add(path)
+    try:
+        yield
+    finally:
+        with _one_at_a_time:
+            _whole.remove(path)
+            os.close(file.descriptor)
+
+
+def _opened(path: Path) -> _File:
+    return _File(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
 
 
 def _lock(file: _File, offset: int) -> bool:

@@ -5,15 +5,15 @@ The columns are
     cell, seed, status, seconds | constants of the config | coordinates of the rows | metric, x, value
 
 `seconds` is the chunk's time divided by its cells. The metadata key `lemmata` holds JSON: the format,
-the spec of every cell by its id (a cell may have no row), and the parts: how, where and when each chunk was trained.
-A chunk leaves a shard of one part; shards can be joined.
+the spec of every cell by its id (a cell may have no row), and the parts: of each chunk its cells, and how, where and
+when it was trained. A chunk leaves a shard of one part; shards can be joined.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
@@ -22,14 +22,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lemmata.lab.errors import RegistryError
+from lemmata.lab.errors import RegistryError, StoreError
 from lemmata.lab.grid import Cell, CellResult
 from lemmata.lab.trainee import Trainee, Value
 
 if TYPE_CHECKING:  # a worker only encodes, and pandas is a large import
     import pandas as pd
 
-__all__ = ["FORMAT", "Header", "cells", "decode", "encode", "header", "join", "tidy"]
+__all__ = ["FORMAT", "Header", "cells", "columns", "decode", "encode", "header", "join", "tidy"]
 
 FORMAT = 2
 TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
@@ -40,10 +40,23 @@ ROW = {"metric": pa.string(), "x": pa.float64(), "value": pa.float64()}
 @final
 @dataclass(frozen=True)
 class Header:
-    """What a shard says about itself: the specs of its cells by id, and how its chunks were trained."""
+    """What a shard says about itself: the specs of its cells by id, and how its chunks were trained.
+
+    A part is a chunk's provenance, with its `seconds` and the ids of its `cells`.
+    """
 
     specs: Mapping[str, dict[str, Any]]
     parts: tuple[Mapping[str, Any], ...]
+
+    @property
+    def kind(self) -> str:
+        """What was trained."""
+        return next(iter(self.specs.values()))["kind"]
+
+    @property
+    def version(self) -> int:
+        """The version of it."""
+        return next(iter(self.specs.values()))["version"]
 
 
 def encode(results: Sequence[CellResult], *, seconds: float, provenance: Mapping[str, object]) -> bytes:
@@ -53,19 +66,29 @@ def encode(results: Sequence[CellResult], *, seconds: float, provenance: Mapping
         RegistryError: a measure names a coordinate like a constant or like another column.
     """
     specs = {result.cell.id: result.cell.spec for result in results}
-    return _file(_table(results, seconds), Header(specs, ({**provenance, "seconds": seconds},)))
+    part = {**provenance, "seconds": seconds, "cells": list(specs)}
+    return _file(_table(results, seconds), Header(specs, (part,)))
 
 
-def join(files: Sequence[bytes]) -> bytes:
-    """One shard of several, with each cell once: that of the first of them which has it."""
+def join(files: Iterable[tuple[bytes, Set[str]]]) -> bytes:
+    """One shard of several of the same `columns`, with those cells of each that are named."""
     specs: dict[str, dict[str, Any]] = {}
     tables, parts = [], []
-    for data in files:
+    for data, ids in files:
         found = header(data)
-        tables.append(decode(data, set(found.specs) - set(specs)))
-        specs |= {name: spec for name, spec in found.specs.items() if name not in specs}
-        parts += found.parts
-    return _file(pa.concat_tables(tables, promote_options="permissive"), Header(specs, tuple(parts)))
+        tables.append(decode(data, ids))
+        specs |= {name: spec for name, spec in found.specs.items() if name in ids}
+        parts += [part for each in found.parts if (part := _part_of(each, ids))]
+    return _file(pa.concat_tables(tables), Header(specs, tuple(parts)))
+
+
+def _part_of(part: Mapping[str, Any], ids: Set[str]) -> dict[str, Any] | None:
+    """What is left of a chunk when some of its cells are, with their share of its seconds and work."""
+    kept = [name for name in part["cells"] if name in ids]
+    if not kept:
+        return None
+    share = len(kept) / len(part["cells"])
+    return {**part, "cells": kept} | {name: part[name] * share for name in ("seconds", "work") if name in part}
 
 
 def _file(table: pa.Table, about: Header) -> bytes:
@@ -76,9 +99,31 @@ def _file(table: pa.Table, about: Header) -> bytes:
 
 
 def header(data: bytes) -> Header:
-    """The metadata of a shard."""
-    about = json.loads(pq.read_metadata(pa.BufferReader(data)).metadata[b"lemmata"])
-    return Header(about["cells"], tuple(about["parts"]))
+    """The metadata of a shard.
+
+    Raises:
+        StoreError: this is no shard: not Parquet, without the metadata, or with cells of several kinds or none.
+    """
+    try:
+        about = json.loads(pq.read_metadata(pa.BufferReader(data)).metadata[b"lemmata"])
+        found = Header(about["cells"], tuple(about["parts"]))
+        kinds = {(str(spec["kind"]), spec["version"], type(spec["version"])) for spec in found.specs.values()}
+        known = [(spec["seed"] + 0, [m["name"] + "" for m in spec["measures"]]) for spec in found.specs.values()]
+        timed = [(part["seconds"] + 0.0, set(part["cells"])) for part in found.parts]
+    except (pa.ArrowInvalid, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _no_shard(f"{type(error).__name__} where its metadata should be") from error
+    if not (known and timed and len(kinds) == 1 and next(iter(kinds))[2] is int):
+        raise _no_shard("cells of no kind and version, or of several")
+    return found
+
+
+def _no_shard(got: str) -> StoreError:
+    return StoreError("a shard of Lemmata", got, "take the file away: it was not written by a check")
+
+
+def columns(data: bytes) -> pa.Schema:
+    """The columns of a shard with their types; shards of the same ones can be joined."""
+    return pq.read_schema(pa.BufferReader(data)).remove_metadata()
 
 
 def decode(data: bytes, ids: Iterable[str]) -> pa.Table:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # see lemmata.lab.shard
 
 __all__ = ["Store"]
 
+# How often results are looked for while shards are being joined.
+ATTEMPTS = 3
 SHARD = re.compile(r"-[0-9a-f]{32}\.parquet$")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -53,18 +55,21 @@ class _Known:
 class Store:
     """The results in one folder. Nothing is created until the first write.
 
-    `damaged` lists the shards that this object has set aside.
+    `damaged` lists the shards that this object has set aside; a store that is only looked at leaves them where they
+    are.
 
     Raises:
-        StoreError: the path is a file or read-only, or was written by a newer version.
+        StoreError: the path is a file or, to be written, read-only; or it is of another format.
 
     >>> store = Store("no-such-folder")
     >>> store.ids(), store.path.exists()
     (set(), False)
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, look: bool = False) -> None:
+        """With `look` nothing in the folder is changed, and it may be read-only."""
         self.path = Path(path)
+        self._look = look
         self.damaged: list[Path] = []
         self._known: dict[Path, _Known] = {}
         self._check_folder()
@@ -90,22 +95,24 @@ class Store:
         if len(found) != 1:
             raise _no_such_cell(cell_id, found)
         path = min(path for path, known in self._known.items() if found[0] in known.ids)
-        data = self._load(path)
+        data = self.load(path)
         if data is None:
             raise self._missing(1, 1)
         return shard.header(data).specs[found[0]]
 
     def provenance(self, config: Trainee) -> list[Mapping[str, Any]]:
         """How, where and when each chunk of this kind and version of trainee was trained."""
-        folder = self._folder(config)
+        folder = self.folder(config.kind, config.version)
         self._refresh(folder)
         return [part for path, known in self._known.items() if path.parent == folder for part in known.parts]
 
-    def shards(self) -> Iterator[tuple[Path, bytes]]:
-        """All shards in order of their names, each with its verified bytes."""
-        for path in sorted(path for folder in self.path.glob("*/v*/") for path in _stamps(folder)):
-            if (data := self._load(path)) is not None:
-                yield path, data
+    def paths(self) -> list[Path]:
+        """All shards in order of their names, of which the first that has a cell is the one that is read."""
+        return sorted(path for folder in self.path.glob("*/v*/") for path in _stamps(folder))
+
+    def folder(self, kind: str, version: int) -> Path:
+        """Where the shards of a kind and version of trainee are."""
+        return self.path / _slug(kind) / f"v{version}"
 
     def read(self, cells: Sequence[Cell]) -> pd.DataFrame:
         """The rows of these cells, tidy, in the order of the cells and then as measured.
@@ -117,12 +124,15 @@ class Store:
             StoreError: a cell is not stored.
         """
         asked = {cell.id: cell for cell in cells}
-        by_path: dict[Path, list[str]] = {}
-        for name, path in self._find(cells).items():
-            by_path.setdefault(path, []).append(name)
-        whole = {path: data for path in sorted(by_path) if (data := self._load(path)) is not None}
-        lost = set(asked).difference(*(by_path[path] for path in whole))
-        if lost:
+        # Shards may be joined, or set aside, between the look for them and the reading: then they are looked for again.
+        for _ in range(ATTEMPTS):
+            by_path: dict[Path, list[str]] = {}
+            for name, path in self._find(cells).items():
+                by_path.setdefault(path, []).append(name)
+            whole = {path: data for path in sorted(by_path) if (data := self.load(path)) is not None}
+            if len(whole) == len(by_path):
+                break
+        if lost := set(asked).difference(*(by_path[path] for path in whole)):
             raise self._missing(len(lost), len(asked))
         tables = (shard.decode(data, by_path[path]) for path, data in whole.items())
         return shard.tidy(tables, list(asked.values()))
@@ -139,14 +149,14 @@ class Store:
         """Keep a shard, encoded already (see `lemmata.lab.shard`), under a name made of what it holds.
 
         Raises:
-            StoreError: there is no room, or no permission; the store is as it was before.
+            StoreError: this is no shard, or there is no room, or no permission; the store is as it was before.
         """
-        specs = list(shard.header(data).specs.values())
+        header = shard.header(data)
+        specs = list(header.specs.values())
         seeds = [spec["seed"] for spec in specs]
         measures = "+".join(measure["name"] for measure in specs[0]["measures"])
         readable = f"{_slug(measures)[:40]}-seed{min(seeds)}-{max(seeds)}"
-        folder = self.path / _slug(specs[0]["kind"]) / f"v{specs[0]['version']}"
-        path = folder / f"{readable}-{_digest(data)}.parquet"
+        path = self.folder(header.kind, header.version) / f"{readable}-{_digest(data)}.parquet"
         self._prepare()
         with _reported(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -178,9 +188,11 @@ class Store:
             fix = "pass --store another folder, or move the file away"
             raise StoreError("a folder for the store", f"{there}, which is a file", fix)
         by_effective_user = os.access in os.supports_effective_ids
-        if not os.access(there, os.R_OK | os.W_OK | os.X_OK, effective_ids=by_effective_user):
+        needed = os.R_OK | os.X_OK | (0 if self._look else os.W_OK)
+        if not os.access(there, needed, effective_ids=by_effective_user):
             fix = "change its permissions, or pass --store another folder"
-            raise StoreError("a store that can be written", f"{there}, which is read-only", fix)
+            what, got = ("read", "unreadable") if self._look else ("written", "read-only")
+            raise StoreError(f"a store that can be {what}", f"{there}, which is {got}", fix)
 
     def _check_format(self) -> None:
         path = self.path / "store.json"
@@ -212,12 +224,9 @@ class Store:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(path, json.dumps({"format": shard.FORMAT}).encode())
 
-    def _folder(self, config: Trainee) -> Path:
-        return self.path / _slug(config.kind) / f"v{config.version}"
-
     def _find(self, cells: Sequence[Cell]) -> dict[str, Path]:
         """Where each stored cell is; of several shards the first by name, however they were seen."""
-        for folder in {self._folder(cell.config) for cell in cells}:
+        for folder in {self.folder(cell.config.kind, cell.config.version) for cell in cells}:
             self._refresh(folder)
         wanted = {cell.id for cell in cells}
         last_to_first = sorted(self._known, reverse=True)
@@ -232,19 +241,19 @@ class Store:
             del self._known[path]
         for path, stamp in stamps.items():
             known = self._known.get(path)
-            if (known is None or known.stamp != stamp) and (data := self._load(path)) is not None:
+            if (known is None or known.stamp != stamp) and (data := self.load(path)) is not None:
                 header = shard.header(data)
                 self._known[path] = _Known(stamp, frozenset(header.specs), header.parts)
 
-    def _load(self, path: Path) -> bytes | None:
-        """The bytes of a shard; None, and the shard set aside, if they are not those written."""
+    def load(self, path: Path) -> bytes | None:
+        """The bytes of a shard; None, and the shard set aside, if they are no shard or not those written."""
         with _reported(path), suppress(FileNotFoundError):  # another run may set it aside just now
             data = path.read_bytes()
-            if path.name.endswith(f"-{_digest(data)}.parquet"):
+            if path.name.endswith(f"-{_digest(data)}.parquet") and _is_shard(data):
                 return data
-            aside = path.with_name(f"{path.name}.damaged")
-            path.rename(aside)
-            self.damaged.append(aside)
+            aside = path if self._look else path.rename(path.with_name(f"{path.name}.damaged"))
+            if aside not in self.damaged:
+                self.damaged.append(aside)
         self._known.pop(path, None)
         return None
 
@@ -266,8 +275,16 @@ def _no_such_cell(cell_id: str, found: Sequence[str]) -> UnknownNameError:
 
 
 def _slug(text: str) -> str:
-    """As a file name."""
-    return re.sub(r"[^A-Za-z0-9.+_-]+", "-", text)
+    """As a file name, which is never that of another folder."""
+    return re.sub(r"[^A-Za-z0-9.+_-]+|^[.]+", "-", text)
+
+
+def _is_shard(data: bytes) -> bool:
+    try:
+        shard.header(data)
+    except StoreError:
+        return False
+    return True
 
 
 def _digest(data: bytes) -> str:

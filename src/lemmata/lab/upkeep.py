@@ -1,16 +1,15 @@
-"""Looking after a store: what it holds, whether that is right, fewer and larger shards, and another store's cells.
+"""Looking after a store: what it holds, whether that is right, and another store's cells.
 
-Each does its work shard by shard, writes whole files before it removes any, and can be stopped and repeated.
+Each does its work shard by shard and can be stopped and repeated. To look at a store (`holdings`, `verify`, the other
+one of `merge`) open it with `Store(path, look=True)`. `lemmata.lab.compaction` joins shards.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, final
@@ -21,15 +20,12 @@ import torch
 from lemmata.lab import shard
 from lemmata.lab.errors import InputError, LemmataError, StoreError
 from lemmata.lab.grid import Cell, identity, measure
-from lemmata.lab.reservation import alone
 from lemmata.lab.store import Store
 
-__all__ = ["Found", "Holding", "Recomputed", "Verified", "compact", "holdings", "merge", "verify"]
+__all__ = ["Found", "Holding", "Recomputed", "Told", "Verified", "holdings", "merge", "nobody", "verify"]
 
 # Told of so many of so many.
 Told = Callable[[int, int], None]
-# Cells in a joined shard: a few megabytes.
-JOINED = 4096
 # What must be the same for numbers to be the same to the bit.
 _HERE = {
     "torch": torch.__version__,
@@ -45,7 +41,7 @@ CLOSE = 1e-4
 Outcome = Literal["equal", "close", "apart", "different", "not recomputed"]
 
 
-def _nothing(done: int, total: int) -> None:
+def nobody(done: int, total: int) -> None:
     """Nobody listens."""
 
 
@@ -91,7 +87,7 @@ class Found:
 @final
 @dataclass
 class Verified:
-    """What `verify` found. `damaged` shards were set aside; `wrong` says what else cannot be."""
+    """What `verify` found. `damaged` shards are not those that were written; `wrong` says what else cannot be."""
 
     shards: int = 0
     cells: int = 0
@@ -106,17 +102,16 @@ class Verified:
         return not (self.damaged or self.wrong or any(r.outcome == "different" for r in self.recomputed))
 
 
-def holdings(store: Store) -> list[Holding]:
-    """What the store holds, a line a kind and version of trainee.
+def holdings(store: Store, *, told: Told = nobody) -> list[Holding]:
+    """What the store holds, a line a kind and version of trainee. `told` hears of the shards that were read.
 
     >>> holdings(Store("no-such-folder"))
     []
     """
     groups: dict[tuple[str, int], list[tuple[int, shard.Header]]] = {}
-    for _, data in store.shards():
+    for _, data in _read(store, told):
         header = shard.header(data)
-        first = next(iter(header.specs.values()))
-        groups.setdefault((first["kind"], first["version"]), []).append((len(data), header))
+        groups.setdefault((header.kind, header.version), []).append((len(data), header))
     found = []
     for (kind, version), shards in sorted(groups.items()):
         times = Counter(name for _, header in shards for name in header.specs)
@@ -137,80 +132,93 @@ def holdings(store: Store) -> list[Holding]:
 
 
 def verify(
-    store: Store, *, cell: Callable[[Mapping[str, Any]], Cell], sample: int = 0, seed: int = 0, told: Told = _nothing
+    store: Store,
+    *,
+    cell: Callable[[Mapping[str, Any]], Cell],
+    sample: int = 0,
+    seed: int = 0,
+    told: Told = nobody,
 ) -> Verified:
     """Read every shard, check its bytes against its name and its cells against their ids, and train a sample again.
 
     `cell` makes a cell of its stored spec, as `lemmata.registry.cell` does. Of `sample` cells, drawn by `seed`, all
-    rows are compared.
+    rows are compared, of the copy that `Store.read` gives if there are several. `told` hears of the shards, and then of
+    the cells that were trained.
 
     Raises:
         StoreError: the store cannot be read.
     """
     found, specs, here = Verified(), dict[str, Mapping[str, Any]](), dict[str, bool]()
-    for path, data in store.shards():
+    for path, data in _read(store, lambda done, total: told(done, total + sample)):
         found.shards += 1
         header = shard.header(data)
+        found.wrong += [Found(path, what) for what in _wrong(data, header)]
+        if path.parent != store.folder(header.kind, header.version):
+            found.wrong.append(Found(path, f"cells of {header.kind} v{header.version} in the folder of others"))
+        made = {name: _HERE.items() <= part.items() for part in header.parts for name in part["cells"]}
         for name, spec in header.specs.items():
-            if identity(spec) != name:
-                found.wrong.append(Found(path, f"cell {name} has the constants of {identity(spec)}"))
             found.twice += name in specs
-            specs[name] = spec
-            here[name] = all(_HERE.items() <= part.items() for part in header.parts)
-        if strangers := shard.cells(data) - set(header.specs):
-            found.wrong.append(Found(path, f"rows of {len(strangers)} cells that it does not name"))
+            specs.setdefault(name, spec)
+            here.setdefault(name, made.get(name, False))
     found.cells, found.damaged = len(specs), list(store.damaged)
+    shards = len(store.paths())
     chosen = random.Random(seed).sample(sorted(specs), min(sample, len(specs)))
     for done, name in enumerate(chosen):
         found.recomputed.append(_recomputed(store, name, specs[name], cell, here=here[name]))
-        told(done + 1, len(chosen))
+        told(shards + done + 1, shards + len(chosen))
     return found
 
 
-def compact(store: Store) -> tuple[int, int]:
-    """Join the shards of each kind and version into ones of some thousand cells; how many there were, and are.
-
-    Cells that were stored twice are kept once. The joined shard is written before those that it is made of go, so that
-    nothing is lost whatever ends this.
-
-    Raises:
-        StoreError: another run uses the store, or there is no room.
-    """
-    if not store.path.exists():
-        return 0, 0
-    with _alone(store):
-        before = after = 0
-        for folder in _folders(store):
-            before += len(folder)
-            for batch in _batches(folder):
-                after += 1
-                if len(batch) > 1:
-                    joined = store.put(shard.join([data for _, data in batch]))
-                    for path, _ in batch:
-                        if path != joined:
-                            path.unlink(missing_ok=True)
-        return before, after
-
-
-def merge(store: Store, other: Store, *, told: Told = _nothing) -> tuple[int, int]:
+def merge(store: Store, other: Store, *, told: Told = nobody) -> tuple[int, int]:
     """Take over the shards of another store that have cells which this one lacks; the other one stays as it is.
 
-    Returns how many cells are new and how many of the other's were here already.
+    Returns how many cells are new and how many of the other's were here already. `told` hears of the other's shards.
 
     Raises:
         InputError: both are the same.
-        StoreError: one cannot be read, or this one cannot be written.
+        StoreError: one cannot be read or holds what cannot be, or this one cannot be written.
     """
     if store.path.resolve() == other.path.resolve():
         raise InputError("another store", f"{other.path} itself", "name the one whose cells you want")
     held, theirs = store.ids(), other.ids()
-    new, here = theirs - held, set(held)
-    for _, data in other.shards():
-        if set(ids := shard.header(data).specs) - here:
+    here = set(held)
+    for path, data in _read(other, told):
+        header = shard.header(data)
+        if wrong := _wrong(data, header):
+            fix = "ask `lemmata store verify` about it, and take that shard away"
+            raise StoreError("a store whose cells are what their ids say", f"{path} with {wrong[0]}", fix)
+        if set(header.specs) - here:
             store.put(data)
-            here |= set(ids)
-            told(len(new & here), len(new))
-    return len(new), len(theirs) - len(new)
+            here |= set(header.specs)
+    if lost := theirs - here:
+        got = f"{len(lost)} of {len(theirs)} cells gone meanwhile"
+        raise StoreError(f"a store that stays as it is: {other.path}", got, "run the same again: it continues")
+    return len(here - held), len(theirs & held)
+
+
+def _read(store: Store, told: Told) -> Iterator[tuple[Path, bytes]]:
+    """The sound shards with their bytes, one after the other."""
+    paths = store.paths()
+    for done, path in enumerate(paths):
+        if (data := store.load(path)) is not None:
+            yield path, data
+        told(done + 1, len(paths))
+
+
+def _wrong(data: bytes, header: shard.Header) -> list[str]:
+    """What cannot be in a shard whose bytes are those that were written."""
+    wrong = [
+        f"cell {name} has the constants of {of}"
+        for name, spec in header.specs.items()
+        if (of := identity(spec)) != name
+    ]
+    for what, ids in (
+        ("rows", shard.cells(data)),
+        ("parts", {name for part in header.parts for name in part["cells"]}),
+    ):
+        if strangers := ids - set(header.specs):
+            wrong.append(f"{what} of {len(strangers)} cells that it does not name")
+    return wrong
 
 
 def _recomputed(
@@ -248,34 +256,3 @@ def _made(part: Mapping[str, Any]) -> str:
     versions = [f"{name} {part[name]}" for name in ("lemmata", "torch") if part.get(name)]
     compiled = ["compiled"] if part.get("compile") else []
     return ", ".join([*(str(each) for each in known if each), *versions, *compiled])
-
-
-@contextmanager
-def _alone(store: Store) -> Iterator[None]:
-    """No other run reserves cells in the store meanwhile."""
-    try:
-        with alone(store.path / "reserved"):
-            yield
-    except BlockingIOError as error:
-        fix = "wait until it has ended, and run the same again"
-        raise StoreError("a store that no other run uses", f"{store.path}, in which one trains", fix) from error
-
-
-def _folders(store: Store) -> list[list[tuple[Path, bytes]]]:
-    """The shards of the store, a list a kind and version."""
-    return [list(group) for _, group in itertools.groupby(store.shards(), key=lambda shard: shard[0].parent)]
-
-
-def _batches(shards: Sequence[tuple[Path, bytes]]) -> Iterator[list[tuple[Path, bytes]]]:
-    """Shards in order, as many together as have no more than JOINED cells."""
-    batch: list[tuple[Path, bytes]] = []
-    cells = 0
-    for path, data in shards:
-        count = len(shard.header(data).specs)
-        if batch and cells + count > JOINED:
-            yield batch
-            batch, cells = [], 0
-        batch.append((path, data))
-        cells += count
-    if batch:
-        yield batch
