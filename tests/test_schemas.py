@@ -91,6 +91,7 @@ def bench(checked, monkeypatch):
         return {"workloads": dict.fromkeys(names, MEASURED), "machine": {"cpu": "x", "workers": 2}}
 
     monkeypatch.setattr("lemmata.bench.run", run)
+    monkeypatch.setattr("lemmata.bench.machine", lambda workers: {"cpu": "x", "workers": 2})
     before = {"workloads": {"icl.one-layer": MEASURED}, "machine": {"cpu": "x", "workers": 2}}
     Path("before.json").write_text(json.dumps(before))
 

@@ -174,9 +174,11 @@ def test_cells_from_a_generator_are_planned_and_trained_a_window_at_a_time(
     assert seen[0][2] == 10 and seen[-1][:2] == (20, 20)
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
     same(numbers(store, cells), numbers(whole, cells))
-    told: list[int] = []
-    sweep(toy.cells(25, steps=7), store, workers=1, progress=lambda done, total, left, note="": told.append(total))
-    assert set(told) == {25}, "how many there are is known of a list"
+    told: list[tuple[int, int, float | None]] = []
+    longer = toy.cells(25, steps=7)
+    sweep(longer, store, workers=1, progress=lambda done, total, left, note="": told.append((done, total, left)))
+    assert {total for _, total, _ in told} == {25}, "how many there are is known of a list"
+    assert all((left == 0) == (done == 25) for done, _, left in told if left is not None)
 
 
 def test_minutes_follow_the_rate_that_the_store_has_seen(store: Store) -> None:

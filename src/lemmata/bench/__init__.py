@@ -3,8 +3,8 @@
 Each workload is a network of a paper, trained by Lemmata and by the usual script written for that paper, on every core
 at once, each in one single-threaded process a core. They take turns in rounds whose order alternates, and so does a
 bare matrix multiplication, so that whatever else the machine does meets all of them; the ratio is taken within each
-round. What starting, compiling, warming up and, in the usual scripts, drawing cost is left out; Lemmata draws fresh
-prompts for every step and is charged for it.
+round. What starting, compiling, warming up and, in the usual scripts, drawing cost is left out; Lemmata is charged for
+what it draws: fresh prompts for every step, or where a paper has a fixed training set that set and the batches.
 
     usual_PAPER.py  what is measured against: a script a paper, on its own but for
     usual.py        the loops that are the same in all of them
@@ -20,7 +20,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -34,7 +34,7 @@ from lemmata.lab.errors import InputError, UnknownNameError, nearest
 if TYPE_CHECKING:
     from lemmata.lab.sweep import Progress
 
-__all__ = ["run"]
+__all__ = ["machine", "run", "workloads"]
 
 
 def run(
@@ -63,13 +63,13 @@ def run(
         UnknownNameError: no workload is of this paper; the message names the nearest that one is of.
         EngineError: a worker ended by itself.
     """
-    workers = joblib.cpu_count() if workers is None else workers
+    workers = _workers(workers)
     for name, number in {"rounds": rounds, "steps": steps, "workers": workers}.items():
         if number < 1:
             raise InputError(f"a number of {name} of at least 1", str(number), f"pass {name} = 1 or more")
     from lemmata.bench.worker import WORKLOADS  # and with it torch
 
-    names = _chosen(papers, WORKLOADS)
+    names = workloads(papers)
     ways = {"eager": "", "compiled": "-compiled"} if compile else {"eager": ""}
     kinds = [*(f"{name}/{way}" for name in names for way in ("usual", *ways)), "sgemm"]
     turns: dict[str, list[Turn]] = {kind: [] for kind in kinds}
@@ -92,17 +92,32 @@ def run(
             for name in names
             for way, ending in ways.items()
         },
-        "machine": {"cpu": _cpu(), "workers": workers, "torch": importlib.metadata.version("torch")},
+        "machine": machine(workers),
     }
 
 
-def _chosen(papers: Sequence[str], workloads: Iterable[str]) -> list[str]:
-    """The names of the workloads of these papers, of all papers without one."""
-    paper_of = {name: name.partition(".")[0] for name in workloads}
+def machine(workers: int | None = None) -> dict[str, Any]:
+    """What is measured on: the processor, the processes of each side, torch."""
+    return {"cpu": _cpu(), "workers": _workers(workers), "torch": importlib.metadata.version("torch")}
+
+
+def workloads(papers: Sequence[str] = ()) -> list[str]:
+    """The names of the workloads of these papers, of all papers without one.
+
+    Raises:
+        UnknownNameError: no workload is of this paper.
+    """
+    from lemmata.bench.worker import WORKLOADS
+
+    paper_of = {name: name.partition(".")[0] for name in WORKLOADS}
     for paper in papers:
         if paper not in paper_of.values():
             raise UnknownNameError("the id of a paper with a workload", paper, nearest(paper, set(paper_of.values())))
     return [name for name, paper in paper_of.items() if not papers or paper in papers]
+
+
+def _workers(asked: int | None) -> int:
+    return joblib.cpu_count() if asked is None else asked
 
 
 def _measured(ours: list[Turn], usual: list[Turn], sgemm: list[Turn], operations: float) -> dict[str, float]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 from lemmata.lab.errors import DataError, InputError
 
-__all__ = ["Compared", "against", "read_baseline"]
+__all__ = ["Compared", "against", "check_comparable", "read_baseline"]
 
 
 @final
@@ -52,28 +52,32 @@ def read_baseline(path: Path) -> dict[str, Any]:
     return found
 
 
+def check_comparable(before: Mapping[str, Any], machine: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Refuse, before anything is measured, a baseline that says nothing of these workloads on this machine.
+
+    Raises:
+        InputError: it is of another machine, or has none of the workloads.
+    """
+    for part in ("cpu", "workers"):
+        if machine[part] != before["machine"][part]:
+            got = f"{before['machine'][part]} before, {machine[part]} now"
+            raise InputError(f"a baseline of this machine ({part})", got, "keep a file for each machine")
+    if not set(names) & set(before["workloads"]):
+        raise InputError("a workload that was measured before", ", ".join(names), "name a paper that was")
+
+
 def against(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[Compared]:
     """The workloads that were measured both times.
 
     Ratios are compared and not rates: the usual script and Lemmata meet the same machine, however busy it is.
 
-    Raises:
-        InputError: the machines differ, or no workload is in both.
-
-    >>> machine = {"cpu": "x", "workers": 2}
     >>> measured = {"ratio": 5.0, "ratio_lo": 4.8, "ratio_hi": 5.2}
     >>> slower = measured | {"ratio": 4.0, "ratio_lo": 3.9, "ratio_hi": 4.1}
-    >>> runs = [{"machine": machine, "workloads": {"icl": m}} for m in (slower, measured)]
+    >>> runs = [{"workloads": {"icl": m}} for m in (slower, measured)]
     >>> [each.slower for each in against(*runs)]
     [True]
     """
-    for part in ("cpu", "workers"):
-        if now["machine"][part] != before["machine"][part]:
-            got = f"{before['machine'][part]} before, {now['machine'][part]} now"
-            raise InputError(f"a baseline of this machine ({part})", got, "keep a file for each machine")
     names = [name for name in now["workloads"] if name in before["workloads"]]
-    if not names:
-        raise InputError("a workload that was measured before", ", ".join(now["workloads"]), "name a paper that was")
     return [Compared(n, _ratio(before["workloads"][n]), _ratio(now["workloads"][n])) for n in names]
 
 

@@ -25,7 +25,6 @@ import torch
 
 from lemmata.bench.worker import WORKLOADS, Workload
 from lemmata.lab.ensemble import fit
-from lemmata.lab.errors import InputError
 
 __all__ = ["costs", "main", "parts"]
 
@@ -110,9 +109,7 @@ def main() -> None:
     page = parser.parse_args().page
     text, begin, end = page.read_text(), "<!-- parts -->\n", "<!-- end of parts -->"
     if begin not in text or end not in text:
-        raise InputError(
-            f"the marks {begin.strip()} and {end} in the page", f"{page} without", "put them where they go"
-        )
+        raise SystemExit(f"expected the marks {begin.strip()} and {end} in the page, got {page} without")
     torch.set_num_threads(1)
     before, after = text.partition(begin)[0], text.partition(end)[2]
     page.write_text(f"{before}{begin}\n{tables()}\n\n{end}{after}")

@@ -138,10 +138,12 @@ def bench(asked: Asked, papers: Sequence[str], rounds: int, file: Path | None, a
       lemmata bench --json > here.json
       lemmata bench --against here.json
     """
-    from lemmata.bench import run
-    from lemmata.bench.baseline import against, read_baseline
+    from lemmata.bench import machine, run, workloads
+    from lemmata.bench.baseline import against, check_comparable, read_baseline
 
     before = None if file is None else read_baseline(file)
+    if before is not None:
+        check_comparable(before, machine(asked.workers), workloads(papers))
     with Meter("rounds") as meter:
         found = run(rounds, papers=papers, workers=asked.workers, compile=asked.compile, progress=meter)
     compared = [] if before is None else against(found, before)

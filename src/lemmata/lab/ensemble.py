@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, final
 
@@ -220,7 +220,10 @@ def _stepper(job: Job, phase: Phase, trained: Sequence[str], optimizer: Sgd | Ad
         return step
     torch._dynamo.config.trace_autograd_ops = True
     # Read when the first program is compiled: a folder of the user's own, and not one that everybody can write to.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder() / "compiled"))
+    kept = folder() / "compiled"
+    with suppress(OSError):  # torch says what it cannot write
+        kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kept))
     return torch.compile(step, dynamic=False)
 
 

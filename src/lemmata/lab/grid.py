@@ -78,8 +78,9 @@ def _fields_of(m: Measure) -> dict[str, Any]:
 def identity(spec: Mapping[str, Any]) -> str:
     """The id of the cell that a spec describes, as it is and as a store gives it back.
 
-    >>> len(identity({"kind": "toy", "seed": 0})), identity({"seed": 0, "kind": "toy"}) == identity({"kind": "toy",
-    "seed": 0}) (20, True)
+    >>> of = identity({"kind": "toy", "seed": 0})
+    >>> len(of), of == identity({"seed": 0, "kind": "toy"})
+    (20, True)
     """
     text = json.dumps(spec, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()

@@ -107,7 +107,7 @@ class Slurm:
             if not lost:
                 shutil.rmtree(folder, ignore_errors=True)
         if lost:
-            said = str(lost[0]).rstrip().splitlines()
+            said = str(lost[0]).rstrip().splitlines() or [type(lost[0]).__name__]
             fix = f"read the jobs' logs in {folder}; --slurm minutes=N and gb=N give them more time and memory"
             raise WorkersKilled(f"{len(lost)} jobs without a result, the first: {said[0]}", fix) from lost[0]
 

@@ -235,7 +235,7 @@ def _note(killed: WorkersKilled | None, mine: int) -> str:
 class _Meter:
     """Foresees how long the cells that are left will take from the work that this run has done so far.
 
-    Of the cells of later windows (`rest`) it is assumed that each is as much work as one of those in sight.
+    Of the cells of later windows (`rest`) it is assumed that none is stored, and each as much work as one that is done.
     """
 
     def __init__(self, progress: Progress | None, cells: int) -> None:
@@ -265,9 +265,8 @@ class _Meter:
 
     def _tell(self, note: str) -> None:
         if self.progress is not None:
-            later = max(self.rest - WINDOW, 0)
+            later, here = max(self.rest - WINDOW, 0), self.total - len(self.left)
             passed, left = time.perf_counter() - self.began, sum(self.left.values())
-            left *= 1 + later / max(len(self.left), 1)
+            left += later * self.done / max(self.before + here, 1)
             seconds_left = passed * left / self.done if self.done else None
-            here = self.total - len(self.left)
             self.progress(self.before + here, self.before + self.total + later, seconds_left, note)
