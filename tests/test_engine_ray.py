@@ -97,12 +97,13 @@ def test_a_cluster_gives_the_rows_of_the_local_run_cell_by_cell(cluster: Any, st
 def test_a_node_that_is_killed_costs_only_the_chunk_in_flight(cluster: Any, store: Store, tmp_path: Path) -> None:
     diary = tmp_path / "diary"
     diary.mkdir()
-    cells = toy.cells(48, steps=1000, measures=[toy.Weights(), toy.Diary(folder=str(diary))])
+    cells = toy.cells(48, steps=2000, measures=[toy.Weights(), toy.Diary(folder=str(diary))])
     chunks = chunked(cells, 3)
     removed: list[Any] = []
 
     def remove_a_busy_node_once(done: int, total: int, left: float | None, note: str = "") -> None:
-        while done and not removed:
+        # No chunk begins while this looks: where none is in flight any more, it is looked at the next time.
+        if done and not removed:
             begun, stored = {path.read_text(): path for path in diary.iterdir()}, store.holds(cells)
             training = [path.name for text, path in begun.items() if not stored & ids_of(text, cells)]
             raylets = {f"{pid_of_raylet(node)}-": node for node in cluster.worker_nodes}
@@ -118,7 +119,8 @@ def test_a_node_that_is_killed_costs_only_the_chunk_in_flight(cluster: Any, stor
     assert report.trained == {cell.id for cell in cells}
     begun = Counter(path.read_text() for path in diary.iterdir())
     assert len(begun) == len(chunks) == shards(store)
-    assert sorted(begun.values()) == [1] * (len(chunks) - 1) + [2], "a node of one CPU has one chunk in flight"
+    # The chunk may have been stored at the very moment that its node was killed.
+    assert removed and sum(begun.values()) - len(chunks) <= 1, "a node of one CPU has one chunk in flight"
     same_as_trained_here(store, cells, tmp_path)
 
 
