@@ -8,7 +8,7 @@ import pytest
 from brief import assert_judged_and_drawn, assert_judged_with_reasons, briefly
 
 from lemmata import graph, registry
-from lemmata.graph.claims import confusion, core, encoding, robustness, samples
+from lemmata.graph.claims import confusion, core, distances, encoding, robustness, samples
 from lemmata.graph.experiments import LEARNED
 from lemmata.lab.errors import DataError
 from lemmata.lab.rule import Verdict
@@ -246,3 +246,31 @@ def test_premises_are_of_the_networks_of_the_prediction():
     assert by_id["lead-heterophilous"].estimate(frame).objections == (
         "3 of 3 networks have a loss above 0.75 of a constant answer's on their labelled nodes",
     )
+
+
+def real_rows(graph_name, biases_SZ, *, reached=(1.0, 0.9, 0.2), learned=0.3):
+    """Rows of networks with all distances, as `graph.distances` reads them."""
+    at = {"graph": graph_name, "own": True, "first": 1, "last": 12}
+    return [
+        {"metric": metric, "seed": s, "x": z, "value": value, **at}
+        for s, b_Z in enumerate(biases_SZ)
+        for z, (b, share) in enumerate(zip(b_Z, reached, strict=True), 1)
+        for metric, value in (("bias", b), ("reached", share), ("learned", learned))
+    ]
+
+
+def test_biases_of_real_graphs_are_compared_where_half_of_the_nodes_reach():
+    actor, pubmed = [[0.1, 0.3, 9.0], [0.2, 0.3, 9.0]], [[2.0, 0.0, -9.0], [1.0, 0.2, -9.0]]
+    frame = pd.DataFrame([*real_rows("Actor", actor), *real_rows("PubMed", pubmed)])
+    z_Z, b_SZ = distances.biases(frame, "Actor", own=True)
+    assert z_Z.tolist() == [1, 2] and b_SZ.tolist() == [[0.1, 0.3], [0.2, 0.3]]
+    assert distances.flatter(frame, own=True).value == pytest.approx(np.mean([0.2 - 0.5, 0.1 - 0.2]))
+
+
+@pytest.mark.parametrize("unlearned", ["Actor", "PubMed"])
+def test_a_flat_bias_is_open_where_either_network_has_not_learned(unlearned):
+    (flat,) = (p for p in distances.CLAIM.predictions if p.id == "flat-bias-actor-own")
+    parts = {name: real_rows(name, [[0.1, 0.3, 0.0], [0.2, 0.3, 0.0]]) for name in ("Actor", "PubMed")}
+    assert not flat.estimate(pd.DataFrame([*parts["Actor"], *parts["PubMed"]])).objections
+    parts[unlearned] = real_rows(unlearned, [[0.1, 0.3, 0.0], [0.2, 0.3, 0.0]], learned=0.01)
+    assert flat.estimate(pd.DataFrame([*parts["Actor"], *parts["PubMed"]])).objections

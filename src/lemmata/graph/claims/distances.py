@@ -200,6 +200,8 @@ def flat(own: bool) -> tuple[Prediction, ...]:
             estimate=partial(spread, graph="Actor", own=own),
             rule=at_most(FLAT),
         ),
+        where={"graph": "Actor", "own": own, "first": NEAR},
+    ) + of_fitted(
         Prediction(
             id=f"flat-bias-{name}",
             statement=f"{where}biases differ at most a quarter as much as on PubMed.",
@@ -211,7 +213,7 @@ def flat(own: bool) -> tuple[Prediction, ...]:
             estimate=partial(flatter, own=own),
             rule=at_most(0.0),
         ),
-        where={"graph": "Actor", "own": own, "first": NEAR},
+        where={"graph": ["Actor", "PubMed"], "own": own, "first": 1, "last": 12},
     )
 
 
