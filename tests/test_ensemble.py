@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.utils import counters
 
+from lemmata.bench.worker import WORKLOADS
 from lemmata.icl.network import OneLayer
 from lemmata.icl.testing import TestSet, outputs
 from lemmata.lab.ensemble import Adam, Params, Phase, Sgd, fit
@@ -369,6 +372,22 @@ def test_compiled_training_agrees():
         torch.testing.assert_close(compiled.params[name], p, rtol=1e-3, atol=1e-4)
     first = OneLayer.job(configs, [0, 1], "cpu").params()
     assert all((eager.params[name] - first[name]).abs().max() > 0.01 for name in ("W_Q", "W_K", "W_V", "W_O"))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of its compiler against its own library
+@pytest.mark.parametrize("kind", WORKLOADS)
+def test_a_network_is_one_program_whatever_the_number_of_members(kind, monkeypatch):
+    # Without the compiler itself, which would take seconds, and refusing what would be in pieces.
+    whole = functools.partial(torch.compile, backend="aot_eager", fullgraph=True)
+    monkeypatch.setattr("lemmata.lab.ensemble.torch.compile", whole)
+    config = WORKLOADS[kind].config.replace({"steps": 2})
+    programs = []
+    for members in (2, 5, 3):
+        eager, compiled = config.train(range(members)), config.train(range(members), compile=True)
+        for name, p in eager.params.items():
+            torch.testing.assert_close(compiled.params[name], p, rtol=1e-5, atol=1e-6)
+        programs.append(counters["stats"]["unique_graphs"])
+    assert programs == [programs[0]] * 3
 
 
 # Snapshots

@@ -93,12 +93,9 @@ def _dot(t_EBD: Tensor, step_EBKM: Tensor) -> Tensor:
 def _mix(weight_EBKM: Tensor, D: int, step_EBKM: Tensor) -> Tensor:
     """Sum of the columns with a weight each, mixed_EBD: the adjoint of `_dot`."""
     E, B, K, M = weight_EBKM.shape
-    mixed_EBD = weight_EBKM.new_zeros(E, B, D)
-    x_EBM, y_EBM, code_EBK = mixed_EBD.split([M, M, K], -1)
-    torch.sum(weight_EBKM, 2, out=x_EBM)
+    y_EBM = weight_EBKM.new_zeros(E, B, M)
     y_EBM.scatter_add_(2, step_EBKM.view(E, B, K * M), weight_EBKM.view(E, B, K * M))
-    torch.sum(weight_EBKM, 3, out=code_EBK)
-    return mixed_EBD
+    return torch.cat([weight_EBKM.sum(2), y_EBM, weight_EBKM.sum(3)], -1)
 
 
 def initial(*, M: int, K: int, delta: float) -> Params:

@@ -15,7 +15,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, Protocol, final
 
 import torch
@@ -216,15 +216,45 @@ def _stepper(job: Job, phase: Phase, trained: Sequence[str], optimizer: Sgd | Ad
             new[name] = optimizer.update(new[name], g, lr, state, name).detach()
         return new, loss_E.detach()
 
-    if not compile:
-        return step
+    return _compiled(step, job.lr_E) if compile else step
+
+
+def _compiled(step: Callable, lr_E: Tensor) -> Callable:
+    """The step as one program for every number of members but one: chunks differ in it, and members leave."""
     torch._dynamo.config.trace_autograd_ops = True
+    # Otherwise the ninth shape that a worker meets would be trained eagerly.
+    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 1024
+    # Its sizes alone: another kind of network would make all the others variable too.
+    torch._dynamo.config.automatic_dynamic_shapes = False
     # Read when the first program is compiled: a folder of the user's own, and not one that everybody can write to.
     kept = folder() / "compiled"
     with suppress(OSError):  # torch says what it cannot write
         kept.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kept))
-    return torch.compile(step, dynamic=False)
+    program, fresh = torch.compile(step), True
+
+    def run(params: Params, state: Params, draws: Draws) -> tuple[Params, Tensor]:
+        nonlocal fresh
+        if fresh:  # the marks are read where something is compiled, which is at the first step
+            for t in _tensors((params, state, draws, lr_E)):
+                if t.dim() and len(t) == len(lr_E):
+                    torch._dynamo.maybe_mark_dynamic(t, 0)
+            fresh = False
+        return program(params, state, draws)
+
+    return run
+
+
+def _tensors(of: object) -> Iterator[Tensor]:
+    """Those in dataclasses, tuples and mappings, however deep."""
+    if isinstance(of, Tensor):
+        yield of
+    elif is_dataclass(of):
+        yield from _tensors([getattr(of, f.name) for f in fields(of)])
+    elif isinstance(of, (tuple, list)):
+        yield from (t for each in of for t in _tensors(each))
+    elif isinstance(of, Mapping):
+        yield from _tensors(list(of.values()))
 
 
 def _advance(live: Snapshot, stop: int, step: Callable, state: Params, job: Job, trail: deque[Params]) -> Snapshot:
