@@ -22,11 +22,12 @@ import toy
 from command_line import Shell
 
 from lemmata.lab import ray_engine
+from lemmata.lab.chunks import Chunk
 from lemmata.lab.errors import DeviceError, EngineError, InputError, StoreError
 from lemmata.lab.grid import Cell
 from lemmata.lab.ray_engine import Ray
 from lemmata.lab.store import Store
-from lemmata.lab.sweep import chunked, plan, sweep
+from lemmata.lab.sweep import plan, sweep
 from lemmata.lab.work import WorkersKilled, orders, train_away
 
 ray: Any = pytest.importorskip("ray", reason='needs Ray: pip install "lemmata[ray]"', exc_type=ImportError)
@@ -98,7 +99,7 @@ def test_a_node_that_is_killed_costs_only_the_chunk_in_flight(cluster: Any, stor
     diary = tmp_path / "diary"
     diary.mkdir()
     cells = toy.cells(48, steps=2000, measures=[toy.Weights(), toy.Diary(folder=str(diary))])
-    chunks = chunked(cells, 3)
+    chunks = toy.chunks(cells, 3)
     removed: list[Any] = []
 
     def remove_a_busy_node_once(done: int, total: int, left: float | None, note: str = "") -> None:
@@ -235,7 +236,7 @@ def test_to_close_the_engine_is_to_stop_what_is_in_flight(cluster: Any, store: S
     diary = tmp_path / "diary"
     diary.mkdir()
     cells = toy.cells(48, steps=400, measures=[toy.Weights(), toy.Diary(folder=str(diary))])
-    chunks = chunked(cells, 3)
+    chunks = toy.chunks(cells, 3)
     with store.reserve(cells):
         done = Ray(cluster.address)(chunks, store.path, workers=3)
         assert next(done) in chunks
@@ -250,11 +251,13 @@ def test_a_worker_that_always_dies_is_said_after_the_others_are_stored(
     fuse = tmp_path / "fuse"
     fuse.touch()
     monkeypatch.setattr(ray_engine, "RETRIES", 1)
-    good, bad = tuple(toy.cells(4)), tuple(toy.cells(4, measures=[toy.Bomb(fuse=str(fuse), lasting=True)]))
+    good, bad = (
+        Chunk(tuple(toy.cells(4, measures=[m]))) for m in (toy.Weights(), toy.Bomb(fuse=str(fuse), lasting=True))
+    )
     finished = []
     with pytest.raises(WorkersKilled) as caught:
         finished += Ray(cluster.address)([bad, good], store.path, workers=1)
-    assert "ray status" in caught.value.fix and store.ids() == {cell.id for cell in good}
+    assert "ray status" in caught.value.fix and store.ids() == {cell.id for cell in good.cells}
 
 
 def test_what_fails_in_a_worker_fails_here(cluster: Any, store: Store, tmp_path: Path) -> None:
@@ -299,8 +302,8 @@ def test_the_command_line_trains_on_a_cluster(cluster: Any, shell: Shell) -> Non
 
 
 def test_code_of_another_version_is_refused(store: Store) -> None:
-    with orders(store.path, device="cpu", compile=False) as order:
-        mine = order(tuple(toy.cells(2)))
+    with orders(store.path, device="cpu") as order:
+        mine = order(Chunk(tuple(toy.cells(2))))
     with pytest.raises(EngineError, match="install the same Lemmata"):
         train_away(dataclasses.replace(mine, versions=("lemmata 9.9.9", *mine.versions[1:])))
 
@@ -313,15 +316,15 @@ def test_a_shard_comes_back_where_the_store_is_seen_but_cannot_be_written(
     def refuse(*_: object) -> None:
         raise StoreError("a store that can be written", "read-only", "another")
 
-    with orders(store.path, device="cpu", compile=False) as order:
-        mine = order(tuple(toy.cells(2)))
+    with orders(store.path, device="cpu") as order:
+        mine = order(Chunk(tuple(toy.cells(2))))
         with monkeypatch.context() as patch:
             patch.setattr(Store, "put", refuse)
             data = train_away(mine)
         assert data and not shards(store)
         store.put(data)
         assert train_away(mine) is None
-    assert store.ids() == {cell.id for cell in mine.chunk} and not list(store.path.glob(".*"))
+    assert store.ids() == {cell.id for cell in mine.chunk.cells} and not list(store.path.glob(".*"))
 
 
 def test_a_missing_package_is_named_with_its_extra(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,11 +18,12 @@ import pytest
 import toy
 
 from lemmata.lab import slurm_engine
+from lemmata.lab.chunks import Chunk
 from lemmata.lab.errors import DeviceError, EngineError, InputError
 from lemmata.lab.grid import Cell
 from lemmata.lab.slurm_engine import Slurm
 from lemmata.lab.store import Store
-from lemmata.lab.sweep import chunked, plan, sweep
+from lemmata.lab.sweep import plan, sweep
 from lemmata.lab.work import WorkersKilled
 
 submitit: Any = pytest.importorskip(
@@ -127,7 +128,7 @@ def folders_of_jobs(store: Store) -> list[Path]:
 
 def test_an_array_trains_what_the_local_run_trains(slurm: Path, store: Store, tmp_path: Path) -> None:
     cells = toy.cells(12)
-    chunks = chunked(cells, 2)
+    chunks = toy.chunks(cells, 2)
     settings = {"partition": "short", "account": "theory", "cpus": "2", "minutes": "20", "gb": "3"}
     report = sweep(cells, store, engine="slurm", workers=2, slurm=settings)
     assert report.trained == {cell.id for cell in cells} and len(chunks) >= 4
@@ -149,7 +150,7 @@ def test_chunks_fill_arrays_of_a_size_that_slurm_takes_and_lost_jobs_are_said_at
     (slurm / "state").write_text("TIMEOUT")
     monkeypatch.setattr(slurm_engine, "ARRAY", 3)
     monkeypatch.setattr(submitit.SlurmJob, "_results_timeout_s", 0)
-    chunks = [(cell,) for cell in toy.cells(7)]
+    chunks = [Chunk((cell,)) for cell in toy.cells(7)]
     with store.reserve(toy.cells(7)), pytest.raises(WorkersKilled) as caught:
         list(Slurm()(chunks, store.path, workers=2, device="cuda"))
     scripts = [(slurm / f"{number}.sh").read_text() for number in (100, 200, 300)]
@@ -176,14 +177,14 @@ def test_jobs_that_never_leave_a_result_end_the_sweep(
 def test_to_close_the_engine_is_to_cancel_the_jobs_in_flight(slurm: Path, store: Store) -> None:
     (slurm / "runs").write_text("1")
     cells = toy.cells(8)
-    chunks = chunked(cells, 2)
+    chunks = toy.chunks(cells, 2)
     with store.reserve(cells):
-        done = Slurm()(chunks, store.path, workers=2, device="cpu", compile=False)
+        done = Slurm()(chunks, store.path, workers=2, device="cpu")
         assert next(done) == chunks[0]
         done.close()
     cancelled = (slurm / "cancelled").read_text().split()
     assert cancelled == [f"100_{i}" for i in range(1, len(chunks))]
-    assert store.ids() == {cell.id for cell in chunks[0]} and not folders_of_jobs(store)
+    assert store.ids() == {cell.id for cell in chunks[0].cells} and not folders_of_jobs(store)
 
 
 @pytest.mark.parametrize("seen", [True, False], ids=["shared", "apart"])

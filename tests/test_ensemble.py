@@ -379,7 +379,7 @@ def test_compiled_training_agrees():
 def test_a_network_is_one_program_whatever_the_number_of_members(kind, monkeypatch):
     # Without the compiler itself, which would take seconds, and refusing what would be in pieces.
     whole = functools.partial(torch.compile, backend="aot_eager", fullgraph=True)
-    monkeypatch.setattr("lemmata.lab.ensemble.torch.compile", whole)
+    monkeypatch.setattr("lemmata.lab.compiled.torch.compile", whole)
     config = WORKLOADS[kind].config.replace({"steps": 2})
     programs = []
     for members in (2, 5, 3):

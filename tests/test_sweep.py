@@ -23,13 +23,14 @@ import toy
 
 from lemmata import cot, editing, graph, icl, vision
 from lemmata.lab import sweep as room
+from lemmata.lab.chunks import Chunk
 from lemmata.lab.ensemble import Snapshot
 from lemmata.lab.errors import DeviceError, EngineError, InputError, StoreError, UnknownNameError
 from lemmata.lab.grid import Cell, measure
 from lemmata.lab.store import Store
-from lemmata.lab.sweep import check_device, chunked, plan, sweep
+from lemmata.lab.sweep import check_device, plan, sweep
 from lemmata.lab.trainee import Measure, Row, Trainee
-from lemmata.lab.work import Chunk, train
+from lemmata.lab.work import train
 
 
 @pytest.fixture
@@ -112,10 +113,10 @@ def test_no_cells_are_no_work(store: Store) -> None:
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 9, 13, 64, 200])
 def test_chunks_hold_every_cell_once_and_suit_the_workers(store: Store, count: int, workers: int) -> None:
     planned = plan(toy.cells(count), store, workers=workers)
-    chunks = chunked(toy.cells(count), planned.workers)
-    sizes = [len(chunk) for chunk in chunks]
+    chunks = toy.chunks(toy.cells(count), planned.workers)
+    sizes = [len(chunk.cells) for chunk in chunks]
     assert (planned.chunks, planned.chunk_size) == (len(sizes), max(sizes))
-    assert sorted(cell.id for chunk in chunks for cell in chunk) == sorted(c.id for c in toy.cells(count))
+    assert sorted(cell.id for chunk in chunks for cell in chunk.cells) == sorted(c.id for c in toy.cells(count))
     assert max(sizes) <= 8
     assert count == 1 or min(sizes) >= 2
     assert len(sizes) >= min(count // 2, 2 * workers if workers > 1 else 1)
@@ -123,9 +124,9 @@ def test_chunks_hold_every_cell_once_and_suit_the_workers(store: Store, count: i
 
 def test_chunks_hold_only_cells_that_train_together_and_the_longest_come_first(store: Store) -> None:
     cells = [cell for steps in (5, 500, 50) for cell in toy.cells(16, steps=steps)]
-    chunks = chunked(cells, 2)
-    assert all(len({cell.batch_key for cell in chunk}) == 1 for chunk in chunks)
-    work = [sum(cell.config.work() for cell in chunk) for chunk in chunks]
+    chunks = toy.chunks(cells, 2)
+    assert all(len({cell.batch_key for cell in chunk.cells}) == 1 for chunk in chunks)
+    work = [sum(cell.config.work() for cell in chunk.cells) for chunk in chunks]
     assert work == sorted(work, reverse=True)
     assert max(work) <= sum(work) / 4
 
@@ -140,7 +141,7 @@ def test_a_plan_counts_what_is_stored_and_writes_nothing(store: Store) -> None:
     sweep(cells[:5], store, workers=1)
     planned = plan([*cells, *cells], store, workers=3)
     assert (planned.cells, planned.stored, planned.workers) == (12, 5, 3)
-    assert planned.chunks == len(chunked(cells[5:], 3))
+    assert planned.chunks == len(toy.chunks(cells[5:], 3))
     done = plan(cells[:5], store)
     assert (done.stored, done.chunks, done.minutes, done.chunk_size) == (5, 0, 0.0, 0)
 
@@ -192,6 +193,7 @@ def test_minutes_follow_the_rate_that_the_store_has_seen(store: Store) -> None:
 
 def test_a_gpu_gets_wide_batches(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "a GPU")
     planned = plan(toy.cells(200), store, device="cuda")
     assert planned.workers == 1 and planned.chunk_size == 200
 
@@ -220,11 +222,11 @@ class Weights(Measure):
 def test_the_wide_batch_of_a_gpu_gives_the_numbers_of_a_cpus_chunks(kind: str) -> None:
     # On the CPU, where they can be compared to the bit; on a GPU sums are in another order.
     cells = [Cell(WIDE[kind], seed, (Weights(),)) for seed in range(40)]
-    (wide,) = chunked(cells, 1, "cuda")
-    narrow = chunked(cells, 1, "cpu")
-    assert len(wide) == 40 and len(narrow) > 1
-    found = {result.cell.id: result.rows for result in measure(wide)[0]}
-    assert found == {result.cell.id: result.rows for chunk in narrow for result in measure(chunk)[0]}
+    (wide,) = toy.chunks(cells, 1, "cuda")
+    narrow = toy.chunks(cells, 1, "cpu")
+    assert len(wide.cells) == 40 and len(narrow) > 1
+    found = {result.cell.id: result.rows for result in measure(wide.cells)[0]}
+    assert found == {result.cell.id: result.rows for chunk in narrow for result in measure(chunk.cells)[0]}
     assert len({tuple(row.value for row in rows) for rows in found.values()}) == 40
 
 
@@ -280,15 +282,16 @@ class Backwards:
     """An engine of one's own: here, from the last chunk to the first."""
 
     name: ClassVar[str] = "backwards"
+    here: ClassVar[bool] = True
 
     def workers(self, asked: int | None, device: str) -> int:
         return asked or 5
 
     def __call__(
-        self, chunks: Sequence[Chunk], store: Path, *, workers: int, device: str, compile: bool
+        self, chunks: Sequence[Chunk], store: Path, *, workers: int, device: str
     ) -> Generator[Chunk, None, None]:
         for chunk in reversed(chunks):
-            train(chunk, store, device=device, compile=compile)
+            train(chunk, store, device=device)
             yield chunk
 
 

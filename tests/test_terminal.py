@@ -1,11 +1,13 @@
 """Verdicts, plans and lists: a table in a terminal, plain lines in a file or a pipe."""
 
+from dataclasses import replace
 from io import StringIO
 
 import pytest
 import showcase
 from rich.console import Console
 
+from lemmata.lab.chunks import Choice
 from lemmata.lab.sweep import Plan
 from lemmata.show.terminal import claim_table, plan_table, terminal, verdict_table
 
@@ -80,6 +82,19 @@ def test_a_plan_says_what_is_there_what_is_missing_and_how_long_it_takes():
         "1\N{NARROW NO-BREAK SPACE}000 cells to train, in 125 chunks of up to 8 networks: "
         "about 12 minutes on 2 workers"
     )
+
+
+def test_a_plan_says_how_many_train_together_and_why():
+    one = Choice("toy", {"m": 64}, 20, 16, compile=False, seconds=9, source="measured")
+    others = [replace(one, constants={"m": m}, source="similar") for m in (65, 66)]
+    choices = (one, *others, replace(one, kind="deep", together=2, compile=True), replace(one, source="usual"))
+    text = printed(plan_table(Plan(60, 0, 5, minutes=1, workers=2, chunk_size=16, choices=choices), []))
+    assert text.splitlines()[-4:] == [
+        "toy: up to 16 together (1 shape, measured)",
+        "toy: up to 16 together (2 shapes, as a similar one that was measured)",
+        "deep: up to 2 together, compiled (1 shape, measured)",
+        "toy: up to 16 together (1 shape, not measured)",
+    ]
 
 
 def test_a_plan_with_nothing_to_train():

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lemmata.lab.chunks import Chunk, choose, chunked
 from lemmata.lab.ensemble import Params, Snapshot
 from lemmata.lab.grid import Cell, product
 from lemmata.lab.store import Store
@@ -139,6 +140,11 @@ def cells(count: int, *, measures: Sequence[Measure] = (Weights(),), seeds: int 
     """The first `count` cells of a grid of slopes, `seeds` seeds each."""
     slopes = product(slope=[1.0 + i / 8 for i in range(-(-count // seeds))])
     return [Cell(Toy(**point, **changes), s, tuple(measures)) for point in slopes for s in range(seeds)][:count]
+
+
+def chunks(of: Sequence[Cell], workers: int, device: str = "cpu") -> tuple[Chunk, ...]:
+    """The chunks of a sweep that knows nothing of how fast anything is trained."""
+    return chunked(of, workers, choose(of, rate=lambda _: None, workers=workers, device=device, here=False))
 
 
 def main(store: str, first: int, last: int, steps: int, workers: int, address: str | None = None) -> None:

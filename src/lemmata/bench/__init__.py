@@ -18,11 +18,9 @@ what it draws: fresh prompts for every step, or where a paper has a fixed traini
 from __future__ import annotations
 
 import importlib.metadata
-import platform
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +28,7 @@ import joblib
 
 from lemmata.bench.team import Team, Turn
 from lemmata.lab.errors import InputError, UnknownNameError, nearest
+from lemmata.lab.machine import processor
 
 if TYPE_CHECKING:
     from lemmata.lab.sweep import Progress
@@ -98,7 +97,7 @@ def run(
 
 def machine(workers: int | None = None) -> dict[str, Any]:
     """What is measured on: the processor, the processes of each side, torch."""
-    return {"cpu": _cpu(), "workers": _workers(workers), "torch": importlib.metadata.version("torch")}
+    return {"cpu": processor(), "workers": _workers(workers), "torch": importlib.metadata.version("torch")}
 
 
 def workloads(papers: Sequence[str] = ()) -> list[str]:
@@ -133,11 +132,3 @@ def _measured(ours: list[Turn], usual: list[Turn], sgemm: list[Turn], operations
         "sgemm_gflops": peak,
         "rss_mb": max(turn.rss_mb for turn in ours),
     }
-
-
-def _cpu() -> str:
-    """What the processor calls itself, where Linux says so; else what Python knows."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

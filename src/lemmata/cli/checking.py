@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,9 @@ def plan(asked: Asked, names: Sequence[str], cells: bool, as_json: bool) -> None
 
     NAME is a paper or a claim; without one, all papers. For each claim: how many networks (cells)
     its predictions read, how many of them the store holds already, and for all of it about how many
-    minutes are left on how many workers. Nothing is trained and nothing is written.
+    minutes are left on how many workers, and how many networks of a kind are trained together:
+    what trains for minutes is tried for a second first, and what came out is remembered. Nothing is
+    stored.
 
       lemmata plan icl --full
       lemmata plan icl.pruning --seeds 20 --workers 2
@@ -66,15 +68,18 @@ def plan(asked: Asked, names: Sequence[str], cells: bool, as_json: bool) -> None
         reasons = missing(claim.needs)
         rows.append({"id": claim.id, "cells": len(own), "stored": len(held), "missing": reasons})
         every |= own
-    found = plan_sweep(
-        list(every.values()),
-        store,
-        workers=wanted.workers,
-        device=wanted.device,
-        engine=wanted.engine,
-        address=wanted.address,
-        slurm=wanted.slurm,
-    )
+    with Meter("cells") as meter:
+        found = plan_sweep(
+            list(every.values()),
+            store,
+            workers=wanted.workers,
+            device=wanted.device,
+            compile=wanted.compile,
+            engine=wanted.engine,
+            address=wanted.address,
+            slurm=wanted.slurm,
+            progress=meter,
+        )
     if not as_json:
         from lemmata.show.terminal import plan_table, terminal
 
@@ -92,6 +97,7 @@ def plan(asked: Asked, names: Sequence[str], cells: bool, as_json: bool) -> None
             "chunk_size": found.chunk_size,
             "workers": found.workers,
             "minutes": found.minutes,
+            "choices": [asdict(choice) for choice in found.choices],
             "claims": rows,
         }
         | ({"cell_ids": list(every)} if cells else {})

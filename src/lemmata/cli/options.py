@@ -219,7 +219,7 @@ where = _together(
 
 workers = _option("--workers", type=Whole(1), help="Processes to train in, or jobs at once.  [default: one a core]")
 
-compiled = _option("--compile", is_flag=True, help="Compile the training step first: for long runs.")
+compiled = _option("--compile", is_flag=True, help="Compile the training step where that saves time: in long runs.")
 
 device = _together(
     _option("--device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where to train."),

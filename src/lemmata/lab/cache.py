@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lemmata.lab.files import write_whole
 
-__all__ = ["Arrays", "cached", "folder"]
+__all__ = ["Arrays", "cached", "folder", "looked_up"]
 
 Arrays = dict[str, NDArray]
 
@@ -48,13 +48,26 @@ def cached(name: str, arrays: Sequence[str], of: Mapping[str, str | int], comput
     [1]
     [1]
     """
-    text = json.dumps(of, sort_keys=True, separators=(",", ":"))
-    path = folder() / f"{name}-{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}.npz"
-    found = _read(path)
-    if found is None or set(found) != set(arrays):
+    found = looked_up(name, arrays, of)
+    if found is None:
         found = compute()
-        _write(path, found)
+        _write(_path(name, of), found)
     return found
+
+
+def looked_up(name: str, arrays: Sequence[str], of: Mapping[str, str | int]) -> Arrays | None:
+    """The same arrays if they are on disk; see `cached`.
+
+    >>> looked_up("squares", ["value"], {"upto": -1}) is None
+    True
+    """
+    found = _read(_path(name, of))
+    return found if found is not None and set(found) == set(arrays) else None
+
+
+def _path(name: str, of: Mapping[str, str | int]) -> Path:
+    text = json.dumps(of, sort_keys=True, separators=(",", ":"))
+    return folder() / f"{name}-{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}.npz"
 
 
 def _read(path: Path) -> Arrays | None:

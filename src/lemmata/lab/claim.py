@@ -167,20 +167,39 @@ class Claim:
         changes: Mapping[str, Value] | None = None,
         store: Path | str | None = None,
         workers: int | None = None,
+        device: str = "cpu",
+        compile: bool = False,
+        engine: str = "local",
+        address: str | None = None,
+        slurm: Mapping[str, str | int] | None = None,
     ) -> Result:
         """Train what the store lacks and judge every prediction.
 
-        The store is `lemmata-store` in the working folder, unless it is given or `LEMMATA_STORE` names another.
+        The store is `lemmata-store` in the working folder, unless it is given or `LEMMATA_STORE` names another. How and
+        where it trains is as in `lemmata.lab.sweep.sweep`.
 
         Raises:
-            InputError: a number of seeds or a constant that cannot be.
+            InputError: a number of seeds or a constant that cannot be, or an engine whose package is missing.
             StoreError: the store cannot be read or written.
+            DeviceError: the device is not there.
+            EngineError: workers were killed again and again, or the cluster does not answer.
         """
         # The judge knows claims; a claim knows the judge only when it is asked to be judged.
         from lemmata.lab.check import check
 
         path = Path(store or os.environ.get("LEMMATA_STORE", "lemmata-store"))
-        options = Options(profile=profile, seeds=seeds, changes=changes or {}, store=path, workers=workers)
+        options = Options(
+            profile=profile,
+            seeds=seeds,
+            changes=changes or {},
+            store=path,
+            workers=workers,
+            device=device,
+            compile=compile,
+            engine=engine,
+            address=address,
+            slurm=slurm or {},
+        )
         return check([self], options)[0]
 
 

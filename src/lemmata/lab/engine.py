@@ -24,7 +24,8 @@ import torch
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
 
-from lemmata.lab.work import Chunk, WorkersKilled, check_device, check_workers, train
+from lemmata.lab.chunks import Chunk
+from lemmata.lab.work import WorkersKilled, check_device, check_workers, train
 
 __all__ = ["Local"]
 
@@ -39,6 +40,7 @@ class Local:
     """
 
     name: ClassVar[str] = "local"
+    here: ClassVar[bool] = True
 
     def workers(self, asked: int | None, device: str) -> int:
         """One a core, and one on a GPU."""
@@ -49,28 +51,28 @@ class Local:
         return asked
 
     def __call__(
-        self, chunks: Sequence[Chunk], store: Path, *, workers: int, device: str = "cpu", compile: bool = False
+        self, chunks: Sequence[Chunk], store: Path, *, workers: int, device: str = "cpu"
     ) -> Generator[Chunk, None, None]:
         """Train them; one worker is this process."""
         workers = min(workers, len(chunks))
         if workers <= 1:
-            return _train_here(chunks, store, device, compile)
-        return _train_in_processes(chunks, store, workers, device, compile)
+            return _train_here(chunks, store, device)
+        return _train_in_processes(chunks, store, workers, device)
 
 
-def _train_here(chunks: Sequence[Chunk], store: Path, device: str, compile: bool) -> Generator[Chunk, None, None]:
+def _train_here(chunks: Sequence[Chunk], store: Path, device: str) -> Generator[Chunk, None, None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         for chunk in chunks:
-            train(chunk, store, device=device, compile=compile)
+            train(chunk, store, device=device)
             yield chunk
     finally:
         torch.set_num_threads(threads)
 
 
 def _train_in_processes(
-    chunks: Sequence[Chunk], store: Path, workers: int, device: str, compile: bool
+    chunks: Sequence[Chunk], store: Path, workers: int, device: str
 ) -> Generator[Chunk, None, None]:
     # The environment of the workers, since some libraries count their threads when they are loaded.
     with parallel_config(backend="loky", inner_max_num_threads=1):
@@ -78,7 +80,7 @@ def _train_in_processes(
     work, here = delayed(_train_in_worker), os.getpid()
     finished = False
     try:
-        done: Any = pool(work(here, i, chunk, store, device, compile) for i, chunk in enumerate(chunks))
+        done: Any = pool(work(here, i, chunk, store, device) for i, chunk in enumerate(chunks))
         try:
             for i in done:
                 yield chunks[i]
@@ -100,9 +102,9 @@ def _close(done: Any) -> None:
         done.close()
 
 
-def _train_in_worker(parent: int, i: int, chunk: Chunk, store: Path, device: str, compile: bool) -> int:
+def _train_in_worker(parent: int, i: int, chunk: Chunk, store: Path, device: str) -> int:
     _become_worker(parent)
-    train(chunk, store, device=device, compile=compile)
+    train(chunk, store, device=device)
     return i
 
 

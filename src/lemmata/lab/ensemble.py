@@ -11,20 +11,20 @@ gradient of the sum is every member's own. What is random comes in as draws, so 
 
 from __future__ import annotations
 
-import os
+import itertools
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, final
 
 import torch
 from torch import Tensor
 
-from lemmata.lab.cache import folder
+from lemmata.lab.compiled import compiled
 from lemmata.lab.errors import InputError
 
-__all__ = ["Adam", "Draws", "Job", "Params", "Phase", "Sgd", "Snapshot", "Status", "fit"]
+__all__ = ["Adam", "Draws", "Job", "Params", "Phase", "Sgd", "Snapshot", "Status", "fit", "one_thread", "steps_of"]
 
 # A member is dead once this many steps in a row have left its weights as they were, though its loss is not 0.
 PATIENCE = 8
@@ -135,7 +135,7 @@ Watch = Callable[[Snapshot], Sequence[bool]]
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """More threads would add in another order, and lose a factor of three when anything else runs."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -145,7 +145,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-@_one_thread()
+@one_thread()
 def fit(
     configs: Sequence[Any],
     seeds: Sequence[int],
@@ -203,6 +203,25 @@ def fit(
     return _in_order([*gone, live])
 
 
+def steps_of(
+    configs: Sequence[Any], seeds: Sequence[int], *, device: str = "cpu", compile: bool = False
+) -> Iterator[float]:
+    """The steps of the first phase one by one, over and over, as `fit` takes them: for whoever wants to time them.
+
+    Each is done when it comes, with the sum of the losses before it.
+    """
+    config = configs[0]
+    phase = next(phase for phase in config.phases() if phase.steps)
+    job: Job = type(config).job(configs, seeds, device)
+    params, optimizer = job.params(), config.optimizer()
+    trained = [name for name in params if phase.rates.get(name, 1.0) != 0.0]
+    state = optimizer.start({name: params[name] for name in trained})
+    step = _stepper(job, phase, trained, optimizer, compile)
+    for i in itertools.count():
+        params, loss_E = step(params, state, job.draws(i % phase.steps))
+        yield float(loss_E.sum())
+
+
 def _stepper(job: Job, phase: Phase, trained: Sequence[str], optimizer: Sgd | Adam, compile: bool) -> Callable:
     """One step of gradient descent as a function (params, optimiser state, draws) -> (params, loss_E)."""
 
@@ -216,45 +235,7 @@ def _stepper(job: Job, phase: Phase, trained: Sequence[str], optimizer: Sgd | Ad
             new[name] = optimizer.update(new[name], g, lr, state, name).detach()
         return new, loss_E.detach()
 
-    return _compiled(step, job.lr_E) if compile else step
-
-
-def _compiled(step: Callable, lr_E: Tensor) -> Callable:
-    """The step as one program for every number of members but one: chunks differ in it, and members leave."""
-    torch._dynamo.config.trace_autograd_ops = True
-    # Otherwise the ninth shape that a worker meets would be trained eagerly.
-    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 1024
-    # Its sizes alone: another kind of network would make all the others variable too.
-    torch._dynamo.config.automatic_dynamic_shapes = False
-    # Read when the first program is compiled: a folder of the user's own, and not one that everybody can write to.
-    kept = folder() / "compiled"
-    with suppress(OSError):  # torch says what it cannot write
-        kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kept))
-    program, fresh = torch.compile(step), True
-
-    def run(params: Params, state: Params, draws: Draws) -> tuple[Params, Tensor]:
-        nonlocal fresh
-        if fresh:  # the marks are read where something is compiled, which is at the first step
-            for t in _tensors((params, state, draws, lr_E)):
-                if t.dim() and len(t) == len(lr_E):
-                    torch._dynamo.maybe_mark_dynamic(t, 0)
-            fresh = False
-        return program(params, state, draws)
-
-    return run
-
-
-def _tensors(of: object) -> Iterator[Tensor]:
-    """Those in dataclasses, tuples and mappings, however deep."""
-    if isinstance(of, Tensor):
-        yield of
-    elif is_dataclass(of):
-        yield from _tensors([getattr(of, f.name) for f in fields(of)])
-    elif isinstance(of, (tuple, list)):
-        yield from (t for each in of for t in _tensors(each))
-    elif isinstance(of, Mapping):
-        yield from _tensors(list(of.values()))
+    return compiled(step, job.lr_E) if compile else step
 
 
 def _advance(live: Snapshot, stop: int, step: Callable, state: Params, job: Job, trail: deque[Params]) -> Snapshot:

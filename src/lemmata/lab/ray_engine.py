@@ -17,10 +17,11 @@ from math import ceil
 from pathlib import Path
 from typing import Any, ClassVar, final
 
+from lemmata.lab.chunks import Chunk
 from lemmata.lab.errors import DeviceError, EngineError, InputError
 from lemmata.lab.needs import install
 from lemmata.lab.store import Store
-from lemmata.lab.work import Chunk, WorkersKilled, check_workers, not_the_same_code, orders, train_away
+from lemmata.lab.work import WorkersKilled, check_workers, not_the_same_code, orders, train_away
 
 __all__ = ["Ray"]
 
@@ -38,6 +39,7 @@ class Ray:
     address: str | None = None
 
     name: ClassVar[str] = "ray"
+    here: ClassVar[bool] = False
 
     def workers(self, asked: int | None, device: str) -> int:
         """One a CPU of the cluster, and one a GPU on those; see `lemmata.lab.work.Engine`."""
@@ -49,12 +51,12 @@ class Ray:
         return asked
 
     def __call__(
-        self, chunks: Sequence[Chunk], store: Path, *, workers: int, device: str = "cpu", compile: bool = False
+        self, chunks: Sequence[Chunk], store: Path, *, workers: int, device: str = "cpu"
     ) -> Generator[Chunk, None, None]:
         """Train them, `workers` at once; more workers than GPUs share these."""
         if not chunks:
             return
-        with _connected(self.address) as ray, orders(store, device=device, compile=compile) as order:
+        with _connected(self.address) as ray, orders(store, device=device) as order:
             amount = _amount(ray, device)
             gpus = 0 if device == "cpu" else _share(workers, amount)
             task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(train_away)

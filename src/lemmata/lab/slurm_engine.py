@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
+from lemmata.lab.chunks import Chunk
 from lemmata.lab.errors import DeviceError, EngineError, InputError, StoreError, nearest
 from lemmata.lab.needs import install
 from lemmata.lab.store import Store
-from lemmata.lab.work import Chunk, Order, WorkersKilled, check_workers, not_the_same_code, orders, train_away
+from lemmata.lab.work import Order, WorkersKilled, check_workers, not_the_same_code, orders, train_away
 
 __all__ = ["SETTINGS", "Slurm"]
 
@@ -61,6 +62,7 @@ class Slurm:
     cluster: Literal["slurm", "local"] = "slurm"
 
     name: ClassVar[str] = "slurm"
+    here: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse what submitit or Slurm would only refuse later."""
@@ -89,7 +91,7 @@ class Slurm:
         return asked or WORKERS
 
     def __call__(
-        self, chunks: Sequence[Chunk], store: Path, *, workers: int, device: str = "cpu", compile: bool = False
+        self, chunks: Sequence[Chunk], store: Path, *, workers: int, device: str = "cpu"
     ) -> Generator[Chunk, None, None]:
         """Train them, an array after the other."""
         if not chunks:
@@ -99,7 +101,7 @@ class Slurm:
         try:
             executor = self._executor(folder)
             executor.update_parameters(**self.parameters(workers=workers, device=device))
-            with orders(store, device=device, compile=compile) as order:
+            with orders(store, device=device) as order:
                 for first in range(0, len(chunks), ARRAY):
                     part = chunks[first : first + ARRAY]
                     yield from _train(executor, [order(chunk) for chunk in part], store, lost)

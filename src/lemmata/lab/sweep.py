@@ -8,30 +8,25 @@ WINDOW of them are in memory at a time, and of the others their ids.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice, pairwise
-from math import ceil, inf
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, final
 
 from lemmata.lab import engines
+from lemmata.lab.chunks import Choice, Chunk, Shape, choose, chunked, joined
 from lemmata.lab.errors import EngineError
 from lemmata.lab.grid import Cell
 from lemmata.lab.store import Store
 from lemmata.lab.trainee import Trainee
-from lemmata.lab.work import Chunk, Engine, WorkersKilled, check_device
+from lemmata.lab.work import Engine, WorkersKilled, check_device
 
-__all__ = ["Plan", "Progress", "Report", "check_device", "chunked", "plan", "sweep"]
+__all__ = ["Plan", "Progress", "Report", "check_device", "plan", "sweep"]
 
-# Members a chunk on a GPU, one wide batch; on a CPU what a trainee's `together` says.
-WIDE = 1024
 # Cells that are planned together, longest chunks first: more than a claim has.
 WINDOW = 50_000
-# Operations a second of one worker, until the store knows better.
-RATE = 1e10
 # How often in a row workers may be killed before anything is stored.
 ATTEMPTS = 3
 # Seconds between looks at what another run has finished.
@@ -49,7 +44,10 @@ class Progress(Protocol):
 @final
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep would do: of `cells` cells `stored` are there already, the others are trained in `chunks` chunks."""
+    """What a sweep would do: of `cells` cells `stored` are there already, the others are trained in `chunks` chunks.
+
+    `choices` say how, for each shape of network that is to be trained.
+    """
 
     cells: int
     stored: int
@@ -58,6 +56,7 @@ class Plan:
     workers: int
     chunk_size: int
     engine: str = "local"
+    choices: tuple[Choice, ...] = ()
 
 
 @final
@@ -76,11 +75,13 @@ def plan(
     *,
     workers: int | None = None,
     device: str = "cpu",
+    compile: bool = False,
     engine: str | Engine = "local",
     address: str | None = None,
     slurm: Mapping[str, str | int] | None = None,
+    progress: Progress | None = None,
 ) -> Plan:
-    """What `sweep` would do with these cells.
+    """What `sweep` would do with these cells; what it has to measure for that is measured now (`lab.chunks`).
 
     Raises:
         InputError: fewer than one worker, no such engine, or its package is missing.
@@ -89,21 +90,25 @@ def plan(
     """
     train = _engine(engine, address, slurm)
     workers = train.workers(workers, device)
-    count, stored, seconds, sizes = 0, 0, 0.0, [0]
+    meter = _Meter(progress, 0)
+    count, stored, sizes = 0, 0, [0]
+    choices: list[Choice] = []
     for window in _windows(cells):
         missing = _missing(window, store)
         count, stored = count + len(window), stored + len(window) - len(missing)
-        seconds += _seconds(missing, store, device)
-        sizes += map(len, chunked(missing, workers, device))
+        chosen = _choose(missing, store, train, workers, device, compile, meter)
+        sizes += [len(chunk.cells) for chunk in chunked(missing, workers, chosen)]
+        choices += chosen.values()
     chunks = len(sizes) - 1
     return Plan(
         cells=count,
         stored=stored,
         chunks=chunks,
-        minutes=seconds / min(workers, max(1, chunks)) / 60,
+        minutes=sum(choice.seconds for choice in choices) / min(workers, max(1, chunks)) / 60,
         workers=workers,
         chunk_size=max(sizes),
         engine=train.name,
+        choices=joined(choices),
     )
 
 
@@ -140,7 +145,8 @@ def sweep(
         while missing := _missing(window, store):
             with store.reserve(missing) as mine:
                 meter.begin(missing, _note(killed, len(mine)))
-                killed = _train(train, chunked(mine, workers, device), store, workers, device, compile, meter)
+                chosen = _choose(mine, store, train, workers, device, compile, meter)
+                killed = _train(train, chunked(mine, workers, chosen), store, workers, device, meter)
                 new = store.holds(mine)
             trained |= new
             failures = failures + 1 if killed and not new else 0
@@ -153,11 +159,32 @@ def sweep(
     return Report(frozenset(trained), time.perf_counter() - began, tuple(store.damaged))
 
 
+def _choose(
+    cells: Sequence[Cell],
+    store: Store,
+    train: Engine,
+    workers: int,
+    device: str,
+    compile: bool,
+    meter: _Meter,
+) -> dict[Shape, Choice]:
+    """How the cells are trained, by what the store and this machine know of them."""
+    return choose(
+        cells,
+        rate=lambda config: _rate(config, store, device),
+        workers=workers,
+        device=device,
+        compile=compile,
+        here=train.here,
+        tell=meter.say,
+    )
+
+
 def _train(
-    train: Engine, chunks: Sequence[Chunk], store: Store, workers: int, device: str, compile: bool, meter: _Meter
+    train: Engine, chunks: Sequence[Chunk], store: Store, workers: int, device: str, meter: _Meter
 ) -> WorkersKilled | None:
     """Train the chunks, or those whose worker is not killed: then the error that says so."""
-    done = train(chunks, store.path.absolute(), workers=workers, device=device, compile=compile)
+    done = train(chunks, store.path.absolute(), workers=workers, device=device)
     try:
         with closing(done):
             for chunk in done:
@@ -167,43 +194,11 @@ def _train(
     return None
 
 
-def chunked(cells: Sequence[Cell], workers: int, device: str = "cpu") -> tuple[Chunk, ...]:
-    """Cells that can be trained together, longest first.
-
-    With several workers a chunk is so small that each gets two, since they wait for the last one; no member trains
-    alone that could have company, since one costs nearly as much as two.
-    """
-    groups: defaultdict[tuple[object, ...], list[Cell]] = defaultdict(list)
-    for cell in cells:
-        groups[cell.batch_key].append(cell)
-    fair = _work(cells) / (2 * workers) if workers > 1 else inf
-    chunks: list[Chunk] = []
-    for group in groups.values():
-        most = type(group[0].config).together if device == "cpu" else WIDE
-        each = _work(group) / len(group)
-        size = most if fair >= most * each else max(2, int(fair / each))
-        count = min(ceil(len(group) / size), max(1, len(group) // 2))
-        bounds = [round(i * len(group) / count) for i in range(count + 1)]
-        chunks += [tuple(group[a:b]) for a, b in pairwise(bounds)]
-    return tuple(sorted(chunks, key=_work, reverse=True))
-
-
-def _work(cells: Iterable[Cell]) -> float:
-    return sum(cell.work for cell in cells)
-
-
-def _seconds(cells: Iterable[Cell], store: Store, device: str) -> float:
-    """What one worker would need for these cells, at the rate of those of the same kind in the store."""
-    kinds: defaultdict[type[Trainee], list[Cell]] = defaultdict(list)
-    for cell in cells:
-        kinds[type(cell.config)].append(cell)
-    return sum(_work(group) / _rate(group[0].config, store, device) for group in kinds.values())
-
-
-def _rate(config: Trainee, store: Store, device: str) -> float:
+def _rate(config: Trainee, store: Store, device: str) -> float | None:
+    """Operations a second of a worker at networks of this kind, by what is in the store."""
     runs = [run for run in store.provenance(config) if run["device"] == device]
     work, seconds = (sum(run[name] for run in runs) for name in ("work", "seconds"))
-    return work / seconds if work and seconds else RATE
+    return work / seconds if work and seconds else None
 
 
 def _engine(engine: str | Engine, address: str | None, slurm: Mapping[str, str | int] | None) -> Engine:
@@ -251,19 +246,20 @@ class _Meter:
         """Another round, in which these cells are missing."""
         self.left = {cell.id: cell.work for cell in missing}
         self.total = max(self.total, len(missing))
-        self._tell(note)
+        self.say(note)
 
     def advance(self, chunk: Chunk) -> None:
         """These are stored now."""
-        self.done += sum(self.left.pop(cell.id) for cell in chunk)
-        self._tell("")
+        self.done += sum(self.left.pop(cell.id) for cell in chunk.cells)
+        self.say("")
 
     def end(self, window: Sequence[Cell]) -> None:
         """All of these are stored."""
         self.rest = max(self.rest - len(window), 0)
         self.before, self.total = self.before + self.total, 0
 
-    def _tell(self, note: str) -> None:
+    def say(self, note: str) -> None:
+        """How far it is, and what happens."""
         if self.progress is not None:
             later, here = max(self.rest - WINDOW, 0), self.total - len(self.left)
             passed, left = time.perf_counter() - self.began, sum(self.left.values())

@@ -24,12 +24,12 @@ import numpy as np
 import torch
 
 from lemmata.lab import shard
+from lemmata.lab.chunks import Chunk
 from lemmata.lab.errors import DeviceError, EngineError, InputError, StoreError
-from lemmata.lab.grid import Cell, measure
+from lemmata.lab.grid import measure
 from lemmata.lab.store import Store
 
 __all__ = [
-    "Chunk",
     "Engine",
     "Order",
     "WorkersKilled",
@@ -41,7 +41,6 @@ __all__ = [
     "train_away",
 ]
 
-Chunk = tuple[Cell, ...]
 # The variables that a claim's own code reads; workers elsewhere do not inherit them.
 PASSED_ON = ("LEMMATA_DATA",)
 
@@ -51,6 +50,9 @@ class Engine(Protocol):
 
     name: ClassVar[str]
     """As in `--engine NAME`."""
+
+    here: ClassVar[bool]
+    """Whether its workers are of this machine, so that what is measured here is true of them."""
 
     def workers(self, asked: int | None, device: str) -> int:
         """How many chunks are trained at once, at the engine's own choice if none was asked for.
@@ -63,7 +65,7 @@ class Engine(Protocol):
         ...
 
     def __call__(
-        self, chunks: Sequence[Chunk], store: Path, *, workers: int, device: str, compile: bool
+        self, chunks: Sequence[Chunk], store: Path, *, workers: int, device: str
     ) -> Generator[Chunk, None, None]:
         """Train the chunks and yield each once its shard is in the store; to close the generator is to stop.
 
@@ -111,13 +113,13 @@ def check_device(device: str) -> None:
         raise DeviceError("a GPU that torch can use", got, "pass --device cpu, or install a CUDA build of torch")
 
 
-def train(chunk: Chunk, store: Path, *, device: str, compile: bool) -> None:
+def train(chunk: Chunk, store: Path, *, device: str) -> None:
     """Train a chunk here and keep its shard.
 
     Raises:
         StoreError: there is no room, or no permission.
     """
-    Store(store).put(_shard(chunk, device, compile))
+    Store(store).put(_shard(chunk, device))
 
 
 @final
@@ -132,13 +134,12 @@ class Order:
     chunk: Chunk
     mark: Path
     device: str
-    compile: bool
     versions: tuple[object, ...]
     environment: tuple[tuple[str, str], ...]
 
 
 @contextmanager
-def orders(store: Path, *, device: str, compile: bool) -> Iterator[Callable[[Chunk], Order]]:
+def orders(store: Path, *, device: str) -> Iterator[Callable[[Chunk], Order]]:
     """What makes the orders of a run; they can be filled until the end of the block."""
     mark = store / f".{uuid.uuid4().hex}.tmp"
     environment = tuple((name, os.environ[name]) for name in PASSED_ON if name in os.environ)
@@ -146,14 +147,14 @@ def orders(store: Path, *, device: str, compile: bool) -> Iterator[Callable[[Chu
     with suppress(OSError):
         mark.touch(exist_ok=False)
     try:
-        yield partial(_order, mark=mark, device=device, compile=compile, environment=environment)
+        yield partial(_order, mark=mark, device=device, environment=environment)
     finally:
         with suppress(OSError):
             mark.unlink(missing_ok=True)
 
 
-def _order(chunk: Chunk, *, mark: Path, device: str, compile: bool, environment: tuple[tuple[str, str], ...]) -> Order:
-    return Order(chunk, mark, device, compile, _versions(chunk), environment)
+def _order(chunk: Chunk, *, mark: Path, device: str, environment: tuple[tuple[str, str], ...]) -> Order:
+    return Order(chunk, mark, device, _versions(chunk), environment)
 
 
 def train_away(order: Order) -> bytes | None:
@@ -170,7 +171,7 @@ def train_away(order: Order) -> bytes | None:
     os.environ.update(order.environment)
     torch.set_num_threads(1)
     check_device(order.device)
-    data = _shard(order.chunk, order.device, order.compile)
+    data = _shard(order.chunk, order.device)
     # A store that is seen and cannot be written is the driver's to write.
     with suppress(StoreError, OSError):
         if order.mark.exists():
@@ -187,19 +188,19 @@ def not_the_same_code(said: str) -> EngineError:
 
 def _versions(chunk: Chunk) -> tuple[object, ...]:
     """Of Lemmata and of this chunk's computations, as the code at hand has them: a cell's spec may be the sender's."""
-    config, measures = chunk[0].config, chunk[0].measures
+    config, measures = chunk.cells[0].config, chunk.cells[0].measures
     lemmata = importlib.metadata.version("lemmata")
     return (f"lemmata {lemmata}", f"{config.kind} {config.version}", *(f"{m.name} {m.version}" for m in measures))
 
 
-def _shard(chunk: Chunk, device: str, compile: bool) -> bytes:
+def _shard(chunk: Chunk, device: str) -> bytes:
     began = time.perf_counter()
-    results, _ = measure(chunk, device=device, compile=compile)
+    results, _ = measure(chunk.cells, device=device, compile=chunk.compile)
     seconds = time.perf_counter() - began
-    return shard.encode(results, seconds=seconds, provenance=_provenance(chunk, device, compile))
+    return shard.encode(results, seconds=seconds, provenance=_provenance(chunk, device))
 
 
-def _provenance(chunk: Chunk, device: str, compile: bool) -> dict[str, object]:
+def _provenance(chunk: Chunk, device: str) -> dict[str, object]:
     """How, where and when a chunk was trained: what may bear on its numbers in the last digits, and on its time."""
     return {
         "lemmata": importlib.metadata.version("lemmata"),
@@ -212,7 +213,7 @@ def _provenance(chunk: Chunk, device: str, compile: bool) -> dict[str, object]:
         "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
         "threads": torch.get_num_threads(),
         "mkl_cbwr": os.environ.get("MKL_CBWR"),
-        "compile": compile,
-        "work": sum(cell.work for cell in chunk),
+        "compile": chunk.compile,
+        "work": sum(cell.work for cell in chunk.cells),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -24,6 +25,8 @@ COLOUR = {
     Verdict.UNDECIDED: "yellow",
     Verdict.NOT_RUN: "dim",
 }
+# What a choice of how many networks are trained together rests on.
+SOURCES = {"measured": "measured", "similar": "as a similar one that was measured", "usual": "not measured"}
 STYLES = {verdict.value: style for verdict, style in COLOUR.items()}
 
 
@@ -123,9 +126,19 @@ def plan_table(plan: Plan, rows: Sequence[Mapping[str, object]]) -> Listing:
     return Listing(
         header=("claim", "cells", "stored", ""),
         rows=tuple(_plan_row(row) for row in rows),
-        remarks=("", f"{count(plan.cells, 'cell')} in all, {plan.stored} stored; {todo}"),
+        remarks=("", f"{count(plan.cells, 'cell')} in all, {plan.stored} stored; {todo}", *_choices(plan)),
         folded="",
     )
+
+
+def _choices(plan: Plan) -> list[str]:
+    """A line for each way in which networks of a kind are trained, the most work first."""
+    shapes = Counter((each.kind, each.together, each.compile, each.source) for each in plan.choices)
+    lines = []
+    for (kind, together, compile, source), number in shapes.items():
+        compiled = ", compiled" if compile else ""
+        lines.append(f"{kind}: up to {together} together{compiled} ({count(number, 'shape')}, {SOURCES[source]})")
+    return lines
 
 
 def _where(plan: Plan) -> str:
