@@ -6,8 +6,10 @@ other, with the environment that Slurm gives them. Submitit's local executor sta
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
+import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -19,7 +21,7 @@ import toy
 
 from lemmata.lab import slurm_engine
 from lemmata.lab.chunks import Chunk
-from lemmata.lab.errors import DeviceError, EngineError, InputError
+from lemmata.lab.errors import DeviceError, EngineError, InputError, StoreError
 from lemmata.lab.grid import Cell
 from lemmata.lab.slurm_engine import Slurm
 from lemmata.lab.store import Store
@@ -161,6 +163,29 @@ def test_chunks_fill_arrays_of_a_size_that_slurm_takes_and_lost_jobs_are_said_at
     (logs,) = folders_of_jobs(store)
     assert str(logs) in caught.value.fix and logs.stat().st_mode & 0o077 == 0
     assert not list(store.path.glob(".*"))
+
+
+def test_jobs_that_leave_no_result_are_waited_for_together(
+    slurm: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (slurm / "runs").write_text("0")
+    (slurm / "state").write_text("TIMEOUT")
+    monkeypatch.setattr(submitit.SlurmJob, "_results_timeout_s", 2)
+    chunks = [Chunk((cell,)) for cell in toy.cells(7)]
+    began = time.monotonic()
+    with store.reserve(toy.cells(7)), pytest.raises(WorkersKilled, match="7 jobs without a result"):
+        list(Slurm()(chunks, store.path, workers=2, device="cpu"))
+    assert time.monotonic() - began < 7, "each was waited for"
+
+
+def test_no_room_for_the_jobs_files_is_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(submitit.AutoExecutor, "map_array", full)
+    with pytest.raises(StoreError, match=r"room beside the store(.|\n)*No space left on device\nfix      make room"):
+        sweep(toy.cells(2), store, engine=Slurm(cluster="local"), workers=1)
+    assert not folders_of_jobs(store)
 
 
 def test_jobs_that_never_leave_a_result_end_the_sweep(

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal, final
 from lemmata.lab.chunks import Chunk
 from lemmata.lab.errors import DeviceError, EngineError, InputError, StoreError, nearest
 from lemmata.lab.needs import install
-from lemmata.lab.store import Store
+from lemmata.lab.store import FULL, Store
 from lemmata.lab.work import Order, WorkersKilled, check_workers, not_the_same_code, orders, train_away
 
 __all__ = ["SETTINGS", "Slurm"]
@@ -139,14 +139,21 @@ def _train(executor: Any, every: Sequence[Order], store: Path, lost: list[Except
     try:
         jobs = executor.map_array(_fill, every)
     except (RuntimeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            got, fix = f"{store.parent}: {error.strerror}", "make room, and run the same again: it continues"
+            raise StoreError("room beside the store for the jobs' files", got, fix) from error
         got = " ".join(str(error).split())
         raise EngineError("a job array that Slurm accepts", got, "look at --slurm, or ask `sinfo`") from error
     running = dict(enumerate(jobs))
     try:
         while running:
             ended = [i for i, job in running.items() if job.done()]
+            before = len(lost)
             for i in ended:
                 job = running.pop(i)
+                if len(lost) > before:
+                    # Submitit waits for a result that the disk may show late. This one has waited with the first.
+                    job._results_timeout_s = 0
                 if (error := job.exception()) is not None:
                     if found := FAILED.search(str(error)):
                         raise not_the_same_code(found[1])
