@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 import toy
 from command_line import Shell
+from ray_nodes import HEAD, NODE
 
 from lemmata.lab import ray_engine
 from lemmata.lab.chunks import Chunk
@@ -36,13 +37,6 @@ ray: Any = pytest.importorskip("ray", reason='needs Ray: pip install "lemmata[ra
 pytestmark = pytest.mark.xdist_group("ray")
 
 TESTS = Path(__file__).parent
-# The least that Ray takes. Left alone, each node would reserve a third of the machine's memory in /dev/shm.
-NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-# No dashboard, and a dead node is found out in one second rather than in twelve.
-HEAD = NODE | {
-    "include_dashboard": False,
-    "_system_config": {"health_check_period_ms": 300, "health_check_failure_threshold": 3},
-}
 
 
 @pytest.fixture(scope="module")
