@@ -22,15 +22,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from lemmata.icl.data import Prompts
 from lemmata.icl.prompting import Prompting
+from lemmata.lab import readout as lab
 from lemmata.lab.attend import attend, average
 from lemmata.lab.ensemble import Params, Phase
 from lemmata.lab.streams import stream
@@ -52,7 +52,7 @@ def pool(params: Params, prompts: Prompts) -> Tensor:
 
 def readout(params: Params, pooled_EBD: Tensor) -> Tensor:
     """a^T relu(W_O W_V p) of what the attention pooled, output_EB."""
-    return _Readout.apply(pooled_EBD, params["W_O"] @ params["W_V"], params["a"])  # pyright: ignore[reportReturnType]
+    return lab.readout(pooled_EBD, params["W_O"], params["W_V"], params["a"])
 
 
 def forward(params: Params, prompts: Prompts) -> Tensor:
@@ -105,30 +105,6 @@ def _mix(
     mixed_EBV.scatter_add_(2, idr_EBL, weight_EBL * beta_E11).scatter_add_(2, idi_EBL, weight_EBL * noise_EBL)
     mixed_EBV[..., -1] = (weight_EBL * label_EBL).sum(-1)
     return mixed_EBV
-
-
-class _Readout(torch.autograd.Function):
-    """a^T relu(W p) for rows W_EMD and points p_EBD, with the (E, B, M) plane touched as little as can be.
-
-    With the mask s = 1[W p > 0], the output is p . (W^T (a * s)), its gradient in p is W^T (a * s), and in W it is
-    (a * s) p^T: the same three products as the usual form, and of the (E, B, M) plane nothing but s is ever written.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, point_EBD: Tensor, row_EMD: Tensor, a_EM: Tensor) -> Tensor:
-        mask_EBM = (point_EBD @ row_EMD.transpose(1, 2)).gt_(0)
-        slope_EBD = mask_EBM @ (a_EM.unsqueeze(-1) * row_EMD)
-        ctx.save_for_backward(point_EBD, row_EMD, a_EM, mask_EBM, slope_EBD)
-        return (point_EBD * slope_EBD).sum(-1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        point_EBD, row_EMD, a_EM, mask_EBM, slope_EBD = ctx.saved_tensors
-        grad_EB1 = grad_outputs[0].unsqueeze(-1)
-        moved_EMD = mask_EBM.transpose(1, 2) @ (grad_EB1 * point_EBD)
-        signs_EM = (row_EMD * moved_EMD).sum(-1) if ctx.needs_input_grad[2] else None
-        return grad_EB1 * slope_EBD, a_EM.unsqueeze(-1) * moved_EMD, signs_EM
 
 
 def output_signs(m: int) -> Tensor:

@@ -73,8 +73,8 @@ def remembered(config: Trainee, *, device: str = "cpu", compile: bool = False) -
 def measured(config: Trainee, *, device: str = "cpu", compile: bool = False) -> Pace:
     """The pace of this shape, measured unless it is remembered: in a second, of which nothing is kept but this.
 
-    Tried are half of the usual number of members, the usual one, its double and its fourfold, but for those that have no
-    room, and those beyond one of which a single step takes half of the time.
+    Tried are half of the usual number of members, the usual one, its double and its fourfold, but for those that have
+    no room, and those beyond one of which a single step takes half of the time.
 
     Raises:
         torch.OutOfMemoryError: a GPU has no room for half of the usual number.
@@ -121,11 +121,10 @@ def _measure(config: Trainee, device: str, compile: bool) -> tuple[list[int], li
 
 def _turn(run: Iterator[float]) -> tuple[int, float]:
     """How many steps, and their seconds: TURN steps, or fewer where they take long."""
-    began = time.perf_counter()
-    for steps in range(1, TURN + 1):
+    began, steps, seconds = time.perf_counter(), 0, 0.0
+    while steps < TURN and seconds < SECONDS / 8:
         next(run)
-        if (seconds := time.perf_counter() - began) > SECONDS / 8:
-            break
+        steps, seconds = steps + 1, time.perf_counter() - began
     return steps, seconds
 
 
