@@ -13,6 +13,7 @@ from lemmata.editing.network import OneLayer, forward
 from lemmata.editing.vectors import fine_tuned
 from lemmata.lab.ensemble import fit
 from lemmata.lab.errors import ConstantError
+from lemmata.lab.losses import hinges
 from lemmata.lab.streams import BLOCK
 
 SMALL = OneLayer(d=9, J=3, P=6, delta_s=0.5, delta_h=0.2, B=4, m=5, xi=0.3, lr=3.0, steps=5)
@@ -58,7 +59,7 @@ def test_outputs_and_gradients_are_those_of_tokens_written_out(name):
     assert isinstance(samples, Tokens if config.as_tokens else Counts)
     leaves = {n: p.clone().requires_grad_() for n, p in params.items()}
     output_ETB = forward(fine_tuned(leaves), leaves["a"], samples)
-    loss_E = OneLayer.loss(leaves, samples)
+    loss_E = hinges(OneLayer.gap(leaves, samples))
     found = dict(zip(leaves, torch.autograd.grad(loss_E.sum(), list(leaves.values())), strict=True))
     for e in range(E):
         total, base = 0.0, {n: torch.zeros_like(params[f"base.{n}"][e]) for n in ("W", "V")}
@@ -209,7 +210,7 @@ def test_other_tasks_leave_a_task_vector_alone(name):
     steps = []
     for weights, samples in ((params, one), (moved, mixed)):
         leaf = weights["delta.V"].clone().requires_grad_()
-        steps += torch.autograd.grad(OneLayer.loss({**weights, "delta.V": leaf}, samples).sum(), [leaf])
+        steps += torch.autograd.grad(hinges(OneLayer.gap({**weights, "delta.V": leaf}, samples)).sum(), [leaf])
     assert_exact(steps[0][:, 0], steps[1][:, 0], 1e-13)
     assert (steps[0][:, 1:] - steps[1][:, 1:]).abs().max() > 1e-3
 
@@ -320,7 +321,7 @@ def test_fine_tuned_networks_solve_their_own_tasks(name):
     assert (right_ET > (0.999 if tau == 0 else 0.95)).all()
     # One after fine-tuning on the other is worse: correlation 0.3 is not enough.
     crossed = {n: p.flip(1) for n, p in fine_tuned(net.params).items()}
-    assert OneLayer.loss(net.params, samples).max() < 0.5
+    assert hinges(OneLayer.gap(net.params, samples)).max() < 0.5
     assert (1 - forward(crossed, net.params["a"], samples) * samples.label_ETB).mean() > 0.3
 
 

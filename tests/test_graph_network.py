@@ -10,6 +10,7 @@ from lemmata.graph.network import NETWORKS, Nodes, OneLayer, attention, forward
 from lemmata.graph.probes import held_out, mass, outputs
 from lemmata.lab.ensemble import fit
 from lemmata.lab.errors import ConstantError
+from lemmata.lab.losses import hinges
 
 SMALL = OneLayer(
     N=60, tested=20, labelled=12, M=5, Z=3, S=4, B=4, m=6, steps=6, first=2, lr=0.5, mult=3.0, mult_b=4.0, xi=0.4
@@ -51,7 +52,7 @@ def test_training_is_the_textbooks(network, own):
     rates = [phase.rates for phase in config.phases() for _ in range(phase.steps)]
     for batch, rate in zip(batches, rates, strict=True):
         leaves = {n: p.clone().requires_grad_() for n, p in params.items()}
-        grads = torch.autograd.grad(OneLayer.loss(leaves, batch).sum(), list(leaves.values()))
+        grads = torch.autograd.grad(hinges(OneLayer.gap(leaves, batch)).sum(), list(leaves.values()))
         moved = zip(leaves.items(), grads, strict=True)
         params = {n: (p - config.lr * rate.get(n, 1.0) * g).detach() for (n, p), g in moved}
     for e in range(2):

@@ -10,6 +10,7 @@ import torch
 
 from lemmata.lab.ensemble import fit
 from lemmata.lab.errors import ConstantError
+from lemmata.lab.losses import hinges
 from lemmata.vision.data import Shares, Tokens, moved, picked, split, stacked
 from lemmata.vision.network import OneLayer, attention, forward
 from lemmata.vision.probes import mass, new_samples
@@ -87,7 +88,7 @@ def test_training_is_the_textbooks(name):
     params, rate = dict(start), config.phases()[0].rates
     for batch in batches:
         leaves = {n: p.clone().requires_grad_() for n, p in params.items()}
-        grads = torch.autograd.grad(OneLayer.loss(leaves, batch).sum(), list(leaves.values()))
+        grads = torch.autograd.grad(hinges(OneLayer.gap(leaves, batch)).sum(), list(leaves.values()))
         lr = float(job.lr_E[0])
         params = {n: (p - lr * rate.get(n, 1.0) * g).detach() for (n, p), g in zip(leaves.items(), grads, strict=True)}
     ours = fit([config, config], [3, 8]).params

@@ -32,7 +32,18 @@ from torch import Tensor
 from lemmata.lab.errors import InputError
 from lemmata.lab.patterns import correlated
 
-__all__ = ["Counts", "Samples", "Tokens", "count_kinds", "directions", "kind_rows", "outside", "stacked", "tokens_of"]
+__all__ = [
+    "Counts",
+    "Samples",
+    "Tokens",
+    "count_kinds",
+    "directions",
+    "kind_rows",
+    "outside",
+    "stacked",
+    "taken",
+    "tokens_of",
+]
 
 
 def directions(tasks: int, alpha: float) -> np.ndarray:
@@ -157,6 +168,16 @@ def stacked(members: Sequence[Samples]) -> Samples:
     """The samples of several members as one ensemble's."""
     kind = type(members[0])
     return kind(*(torch.cat([getattr(m, f.name) for m in members]) for f in fields(kind)))
+
+
+def taken(samples: Samples, member_E: Tensor, at_EK: Tensor | None) -> Samples:
+    """The samples of some members: all, or K of each, the same ones of every task."""
+    own = member_E
+    if at_EK is not None:
+        own = member_E.view(-1, 1, 1), torch.arange(samples.label_ETB.shape[1]).view(-1, 1), at_EK.unsqueeze(1)
+    if isinstance(samples, Tokens):
+        return Tokens(samples.token_ETBPD[own], samples.label_ETB[own])
+    return Counts(samples.row_ETKD[member_E], samples.share_ETBK[own], samples.label_ETB[own])
 
 
 def tokens_of(rng: np.random.Generator, count_BK: np.ndarray, row_KD: Tensor, tau: float) -> Tensor:

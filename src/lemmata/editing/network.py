@@ -27,13 +27,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lemmata.editing.data import Counts, Samples, Tokens, count_kinds, directions, kind_rows, stacked, tokens_of
+from lemmata.editing.data import Counts, Samples, Tokens, count_kinds, directions, kind_rows, stacked, taken, tokens_of
 from lemmata.editing.vectors import fine_tuned, frozen, start
 from lemmata.lab.counts import attend_counts
 from lemmata.lab.ensemble import Job, Params, Phase
 from lemmata.lab.errors import ConstantError
-from lemmata.lab.job import StackedJob
-from lemmata.lab.losses import hinge
+from lemmata.lab.job import HingeJob
 from lemmata.lab.streams import BLOCK, Blocks, stream
 from lemmata.lab.trainee import Trainee, constant
 
@@ -167,9 +166,9 @@ class OneLayer(Trainee):
         return Counts(row_TKD.unsqueeze(0), torch.stack(shares).unsqueeze(0), label_ETB)
 
     @classmethod
-    def loss(cls, params: Params, samples: Samples) -> Tensor:
-        """The sum over the tasks of the mean hinge loss of their fine-tunings, (E,)."""
-        return hinge(forward(fine_tuned(params), params["a"], samples), samples.label_ETB).sum(-1)
+    def gap(cls, params: Params, samples: Samples) -> Tensor:
+        """1 - z F of each task's fine-tuning at its samples, (E, T, B): the hinge loss where it is above 0."""
+        return 1 - samples.label_ETB * forward(fine_tuned(params), params["a"], samples)
 
     @classmethod
     def job(cls, configs: Sequence[Self], seeds: Sequence[int], device: str) -> Job:
@@ -187,4 +186,4 @@ class OneLayer(Trainee):
             ]
             return [step.to(device) for step in stacked(members).split(B)]
 
-        return StackedJob(configs, seeds, device, loss=cls.loss, draws=Blocks(block))
+        return HingeJob(configs, seeds, device, gap=cls.gap, take=taken, draws=Blocks(block))

@@ -35,8 +35,7 @@ from lemmata.graph.data import Planted, Structure, measured_margins, planted, st
 from lemmata.lab.counts import attend_counts
 from lemmata.lab.ensemble import Job, Params, Phase
 from lemmata.lab.errors import ConstantError
-from lemmata.lab.job import StackedJob
-from lemmata.lab.losses import hinge
+from lemmata.lab.job import HingeJob
 from lemmata.lab.patterns import orthonormal
 from lemmata.lab.streams import BLOCK, Blocks, stream
 from lemmata.lab.trainee import Trainee, constant
@@ -53,6 +52,11 @@ class Nodes(NamedTuple):
     pattern_EB: Tensor
     count_EBZM: Tensor
     label_EB: Tensor
+
+    def take(self, member_E: Tensor, at_EK: Tensor | None) -> Nodes:
+        """The nodes of some members: all, or K of each."""
+        own = member_E if at_EK is None else (member_E.unsqueeze(1), at_EK)
+        return Nodes(*(part[own] for part in self))
 
 
 def attention(params: Params, nodes: Nodes) -> Tensor:
@@ -214,9 +218,9 @@ class OneLayer(Trainee):
         return _nodes(graph, graph.order_N[-self.tested :])
 
     @classmethod
-    def loss(cls, params: Params, nodes: Nodes) -> Tensor:
-        """The mean hinge loss of a batch, (E,)."""
-        return hinge(forward(params, nodes), nodes.label_EB)
+    def gap(cls, params: Params, nodes: Nodes) -> Tensor:
+        """1 - y F at every node of a batch, (E, B): the hinge loss where it is above 0."""
+        return 1 - nodes.label_EB * forward(params, nodes)
 
     @classmethod
     def job(cls, configs: Sequence[Self], seeds: Sequence[int], device: str) -> Job:
@@ -233,7 +237,7 @@ class OneLayer(Trainee):
             parts = [torch.cat(part).to(device).split(B, 1) for part in zip(*members, strict=True)]
             return [Nodes(*step) for step in zip(*parts, strict=True)]
 
-        return StackedJob(configs, seeds, device, loss=cls.loss, draws=Blocks(block))
+        return HingeJob(configs, seeds, device, gap=cls.gap, take=Nodes.take, draws=Blocks(block))
 
 
 def _nodes(graph: Planted, at_B: np.ndarray) -> Nodes:

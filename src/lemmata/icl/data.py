@@ -154,6 +154,12 @@ class Prompts:
             self._each(lambda t: t[e : e + 1]), axis_EVD=None if self.axis_EVD is None else self.axis_EVD[e : e + 1]
         )
 
+    def take(self, member_E: Tensor, at_EK: Tensor | None) -> Prompts:
+        """The prompts of some members: all, or K of each."""
+        own = member_E if at_EK is None else (member_E.unsqueeze(1), at_EK)
+        axis_EVD = None if self.axis_EVD is None else self.axis_EVD[member_E]
+        return replace(self._each(lambda t: t[own] if t.dim() > 1 else t[member_E]), axis_EVD=axis_EVD)
+
     def split(self, size: int) -> list[Prompts]:
         """Consecutive batches of `size` prompts, sharing memory."""
         starts = range(0, self.idr_EBL.shape[1], size)

@@ -28,9 +28,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lemmata.icl import hidden
 from lemmata.icl.data import Prompts
 from lemmata.icl.prompting import Prompting
-from lemmata.lab import readout as lab
 from lemmata.lab.attend import attend, average
 from lemmata.lab.ensemble import Params, Phase
 from lemmata.lab.streams import stream
@@ -52,7 +52,7 @@ def pool(params: Params, prompts: Prompts) -> Tensor:
 
 def readout(params: Params, pooled_EBD: Tensor) -> Tensor:
     """a^T relu(W_O W_V p) of what the attention pooled, output_EB."""
-    return lab.readout(pooled_EBD, params["W_O"], params["W_V"], params["a"])
+    return hidden.readout(pooled_EBD, params["W_O"], params["W_V"], params["a"])
 
 
 def forward(params: Params, prompts: Prompts) -> Tensor:

@@ -12,8 +12,7 @@ from torch import Tensor
 from lemmata.icl.data import EVEN_ONLY, SAMPLERS, TASK_SETS, Prompts, exact_count, fill, task_set
 from lemmata.lab.ensemble import Job, Params
 from lemmata.lab.errors import ConstantError
-from lemmata.lab.job import StackedJob
-from lemmata.lab.losses import hinge
+from lemmata.lab.job import HingeJob
 from lemmata.lab.streams import BLOCK, Blocks, stream
 from lemmata.lab.trainee import Trainee, constant
 
@@ -64,11 +63,12 @@ class Prompting(Trainee):
     @classmethod
     def job(cls, configs: Sequence[Self], seeds: Sequence[int], device: str) -> Job:
         """The ensemble of these members, on the hinge loss."""
-        return StackedJob(configs, seeds, device, loss=cls._loss, draws=_training_draws(configs, seeds, device))
+        draws = _training_draws(configs, seeds, device)
+        return HingeJob(configs, seeds, device, gap=cls._gap, take=Prompts.take, draws=draws)
 
     @classmethod
-    def _loss(cls, params: Params, prompts: Prompts) -> Tensor:
-        return hinge(cls.forward(params, prompts), prompts.target_EB)
+    def _gap(cls, params: Params, prompts: Prompts) -> Tensor:
+        return 1 - prompts.target_EB * cls.forward(params, prompts)
 
     def fill(self, prompts: Prompts, seed: int, block: int) -> None:
         """Write one member's training prompts of one block of steps, BLOCK * B of them."""

@@ -17,9 +17,10 @@ __all__ = ["compiled"]
 
 
 def compiled(step: Callable, lr_E: Tensor) -> Callable:
-    """The step (params, optimiser state, draws) -> (params, loss_E) of E members, compiled when it is first taken.
+    """A step, or a part of one, of E members with these learning rates, compiled when it is first taken.
 
-    The program is the same whatever E is, but for E = 1, since chunks differ in it and members leave.
+    The program is the same whatever E is, but for E = 1, since chunks differ in it and members leave. Tensors of the
+    arguments have the members first, or are not of the members.
     """
     torch._dynamo.config.trace_autograd_ops = True
     # Otherwise the ninth shape that a worker meets would be trained eagerly.

@@ -23,6 +23,8 @@ from torch import Tensor
 
 from lemmata.lab.compiled import compiled
 from lemmata.lab.errors import InputError
+from lemmata.lab.losses import hinges
+from lemmata.lab.sparing import Hinged, Part, Sparing, share_needed
 
 __all__ = ["Adam", "Draws", "Job", "Params", "Phase", "Sgd", "Snapshot", "Status", "fit", "one_thread", "steps_of"]
 
@@ -224,18 +226,44 @@ def steps_of(
 
 def _stepper(job: Job, phase: Phase, trained: Sequence[str], optimizer: Sgd | Adam, compile: bool) -> Callable:
     """One step of gradient descent as a function (params, optimiser state, draws) -> (params, loss_E)."""
+    hinged = job if isinstance(job, Hinged) else None
 
-    def step(params: Params, state: Params, draws: Draws) -> tuple[Params, Tensor]:
-        leaves = {name: params[name].detach().requires_grad_(name in trained) for name in params}
-        loss_E = job.loss(leaves, draws)
-        gradients = torch.autograd.grad(loss_E.sum(), [leaves[name] for name in trained])
-        new = {name: p.detach() for name, p in leaves.items()}
+    def update(params: Params, gradients: Sequence[Tensor], lr_E: Tensor, state: Params) -> Params:
+        new = dict(params)
         for name, g in zip(trained, gradients, strict=True):
-            lr = (job.lr_E * phase.rates.get(name, 1.0)).view(-1, *[1] * (g.dim() - 1))
-            new[name] = optimizer.update(new[name], g, lr, state, name).detach()
-        return new, loss_E.detach()
+            lr = (lr_E * phase.rates.get(name, 1.0)).view(-1, *[1] * (g.dim() - 1))
+            new[name] = optimizer.update(params[name], g, lr, state, name).detach()
+        return new
 
-    return compiled(step, job.lr_E) if compile else step
+    def step(params: Params, state: Params, draws: Draws) -> tuple[Params, Tensor, Tensor | None]:
+        leaves = {name: params[name].detach().requires_grad_(name in trained) for name in params}
+        gap = hinged.gap(leaves, draws) if hinged else None
+        loss_E = job.loss(leaves, draws) if gap is None else hinges(gap)
+        gradients = torch.autograd.grad(loss_E.sum(), [leaves[name] for name in trained])
+        rest = {name: p.detach() for name, p in leaves.items()}
+        share_E = None if gap is None else share_needed(gap.detach())
+        return update(rest, gradients, job.lr_E, state), loss_E.detach(), share_E
+
+    def move(params: Params, parts: Sequence[Part], state: Params) -> Params:
+        if isinstance(optimizer, Adam):  # whose moments move a member without a gradient too
+            every = [torch.zeros_like(params[name]) for name in trained]
+            for member_E, gradients in parts:
+                for whole, g in zip(every, gradients, strict=True):
+                    whole[member_E] = g
+            return update(params, every, job.lr_E, state)
+        new = {name: params[name].clone() if parts and name in trained else params[name] for name in params}
+        for member_E, gradients in parts:
+            moved = update({name: params[name][member_E] for name in trained}, gradients, job.lr_E[member_E], state)
+            for name in trained:
+                new[name][member_E] = moved[name]
+        return new
+
+    whole = compiled(step, job.lr_E) if compile else step
+    # On a GPU the host would have to wait to know what can be spared.
+    if hinged and job.lr_E.device.type == "cpu":
+        gap = compiled(hinged.gap, job.lr_E) if compile else hinged.gap
+        return Sparing(hinged, trained, whole, gap, move)
+    return lambda params, state, draws: whole(params, state, draws)[:2]
 
 
 def _advance(live: Snapshot, stop: int, step: Callable, state: Params, job: Job, trail: deque[Params]) -> Snapshot:

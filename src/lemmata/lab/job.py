@@ -1,4 +1,4 @@
-"""The job of an ensemble whose members each know their own first weights, and whose draws come in blocks of steps."""
+"""The jobs of ensembles whose members know their own first weights, and whose draws come in blocks of steps."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from lemmata.lab.ensemble import Params
+from lemmata.lab.losses import hinges
 from lemmata.lab.streams import Blocks
 
-__all__ = ["Member", "StackedJob"]
+__all__ = ["HingeJob", "Member", "StackedJob"]
 
 T = TypeVar("T")
 
@@ -29,7 +30,6 @@ class Member(Protocol):
         ...
 
 
-@final
 class StackedJob(Generic[T]):
     """First weights, loss and draws of an ensemble: the weights of its members stacked, the rest as it is given."""
 
@@ -55,3 +55,22 @@ class StackedJob(Generic[T]):
     def loss(self, params: Params, draws: T) -> Tensor:
         """One loss a member, (E,)."""
         return self._loss(params, draws)
+
+
+@final
+class HingeJob(StackedJob[T]):
+    """A job that trains on hinge losses, and spares itself the samples that are flat (`lemmata.lab.sparing`)."""
+
+    def __init__(
+        self,
+        configs: Sequence[Member],
+        seeds: Sequence[int],
+        device: str,
+        *,
+        gap: Callable[[Params, T], Tensor],
+        take: Callable[[T, Tensor, Tensor | None], T],
+        draws: Blocks[T],
+    ) -> None:
+        """`gap` and `take` are those of `lemmata.lab.sparing.Hinged`."""
+        super().__init__(configs, seeds, device, loss=lambda params, t: hinges(gap(params, t)), draws=draws)
+        self.gap, self.take = gap, take

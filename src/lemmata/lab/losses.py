@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["error", "hinge", "logistic", "squared", "squared_distance"]
+__all__ = ["error", "hinge", "hinges", "logistic", "squared", "squared_distance"]
 
 
 def hinge(output_EB: Tensor, target_EB: Tensor) -> Tensor:
@@ -19,6 +19,17 @@ def hinge(output_EB: Tensor, target_EB: Tensor) -> Tensor:
     [0.75]
     """
     return F.relu(1 - target_EB * output_EB).mean(-1)
+
+
+def hinges(gap: Tensor) -> Tensor:
+    """The mean of max(0, gap) over the samples, the last axis, summed over all axes between members and samples.
+
+    >>> import torch
+    >>> hinges(torch.tensor([[[-1.0, 0.5], [2.0, 2.0]]])).tolist()
+    [2.25]
+    """
+    mean = F.relu(gap).mean(-1)
+    return mean.flatten(1).sum(-1) if mean.dim() > 1 else mean
 
 
 def logistic(output_EB: Tensor, target_EB: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ __all__ = [
     "picked",
     "split",
     "stacked",
+    "taken",
     "thinned",
     "tokens_of",
 ]
@@ -76,8 +77,13 @@ def split(samples: Samples, size: int) -> list[Samples]:
 
 def picked(samples: Samples, at_EB: Tensor) -> Samples:
     """Of each member the samples at these places."""
-    member_E1 = torch.arange(len(at_EB), device=at_EB.device).unsqueeze(1)
-    return _of(samples, *(part[member_E1, at_EB] for part in _parts(samples)))
+    return taken(samples, torch.arange(len(at_EB), device=at_EB.device), at_EB)
+
+
+def taken(samples: Samples, member_E: Tensor, at_EK: Tensor | None) -> Samples:
+    """The samples of some members: all, or those at K places of each."""
+    own = member_E if at_EK is None else (member_E.unsqueeze(1), at_EK)
+    return _of(samples, *(part[own] for part in _parts(samples)))
 
 
 def moved(samples: Samples, device: str | torch.device) -> Samples:

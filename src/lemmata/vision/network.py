@@ -32,8 +32,7 @@ from torch.nn import functional as F
 from lemmata.lab.counts import attend_counts
 from lemmata.lab.ensemble import Job, Params, Phase
 from lemmata.lab.errors import ConstantError
-from lemmata.lab.job import StackedJob
-from lemmata.lab.losses import hinge
+from lemmata.lab.job import HingeJob
 from lemmata.lab.patterns import orthonormal
 from lemmata.lab.streams import BLOCK, Blocks, stream
 from lemmata.lab.trainee import Trainee, Value, constant
@@ -47,6 +46,7 @@ from lemmata.vision.data import (
     picked,
     split,
     stacked,
+    taken,
     thinned,
     tokens_of,
 )
@@ -228,9 +228,9 @@ class OneLayer(Trainee):
         return {name: value for name, value in self.axes("data").items() if name not in ("removed", "policy")}
 
     @classmethod
-    def loss(cls, params: Params, samples: Samples) -> Tensor:
-        """The mean hinge loss of a batch, (E,)."""
-        return hinge(forward(params, samples), samples.label_EB)
+    def gap(cls, params: Params, samples: Samples) -> Tensor:
+        """1 - y F at every sample of a batch, (E, B): the hinge loss where it is above 0."""
+        return 1 - samples.label_EB * forward(params, samples)
 
     @classmethod
     def job(cls, configs: Sequence[Self], seeds: Sequence[int], device: str) -> Job:
@@ -245,4 +245,4 @@ class OneLayer(Trainee):
             ]
             return split(moved(stacked(members), device), B)
 
-        return StackedJob(configs, seeds, device, loss=cls.loss, draws=Blocks(block))
+        return HingeJob(configs, seeds, device, gap=cls.gap, take=taken, draws=Blocks(block))

@@ -33,7 +33,11 @@ def readout(point_EXD: Tensor, W_O_EMH: Tensor, W_V_EHD: Tensor, a_EM: Tensor) -
     >>> readout(torch.tensor([[[3.0, -1.0], [1.0, 2.0]]]), W, W, torch.tensor([[1.0, 0.5]])).tolist()
     [[3.0, 2.0]]
     """
-    return _Readout.apply(point_EXD, W_O_EMH, W_V_EHD, a_EM)  # pyright: ignore[reportReturnType]
+    if torch.is_grad_enabled():
+        return _Readout.apply(point_EXD, W_O_EMH, W_V_EHD, a_EM)  # pyright: ignore[reportReturnType]
+    hidden_EXM = (point_EXD @ (W_V_EHD.mT @ W_O_EMH.mT)).relu_()
+    # A product with one column would round by how many members there are.
+    return hidden_EXM.mul_(a_EM.unsqueeze(1)).sum(-1)
 
 
 class _Readout(torch.autograd.Function):

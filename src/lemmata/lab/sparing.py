@@ -1,0 +1,137 @@
+"""Steps on hinge losses that spare themselves the samples without a gradient.
+
+max(0, 1 - z F) is flat where z F > 1, and there most samples of a trained network are: after a quarter of its training
+a one-layer network has a gradient at one prompt in a hundred. Where that was so in the last steps, the next one
+computes a member's outputs alone, and then loss and gradient at the samples that are not flat. Those left out would
+have added zeros.
+
+What a member is spared is a function of its own outputs and not of its company, so that its numbers are too: it is
+computed at LEAST samples, 2 LEAST, 4 LEAST ... or all, flat ones among them, and members with equally many together.
+
+Shapes: E members, B samples of a step, K of which are computed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from lemmata.lab.losses import hinges
+
+__all__ = ["Hinged", "Part", "Sparing", "share_needed"]
+
+# Samples that are computed at the least, where one is not flat.
+LEAST = 16
+# What a member needed is averaged over so many steps, about; below HALF of its samples it is spared the others.
+MEMORY, HALF = 8, 0.5
+
+Params = dict[str, Tensor]
+# Some members, and the gradients of what is trained of them.
+Part = tuple[Tensor, Sequence[Tensor]]
+
+
+@runtime_checkable
+class Hinged(Protocol):
+    """A job whose loss is a sum of hinges: of the gaps above 0, over B."""
+
+    def gap(self, params: Params, draws: Any) -> Tensor:
+        """1 - z F at every sample: members first, samples last, and in between what has a hinge of its own."""
+        ...
+
+    def take(self, draws: Any, member_E: Tensor, at_EK: Tensor | None) -> Any:
+        """The draws of these members, at all samples or at K of each."""
+        ...
+
+
+def share_needed(gap: Tensor) -> Tensor:
+    """The share of its samples at which each member has to be computed, share_E.
+
+    >>> share_needed(torch.tensor([[-1.0] * 64, [-1.0] * 63 + [0.5], [0.5] * 64])).tolist()
+    [0.0, 0.25, 1.0]
+    """
+    return _needed(gap) / gap.shape[-1]
+
+
+class Sparing:
+    """A step (params, state, draws) -> (params, loss_E) that spares members what they can be spared.
+
+    `whole` is the step that spares nothing, and says what it would have needed; `gap` is the job's, perhaps compiled;
+    `move` makes the new parameters of the gradients of some members. What the members needed is kept in the state.
+    """
+
+    def __init__(
+        self,
+        job: Hinged,
+        trained: Sequence[str],
+        whole: Callable[..., tuple[Params, Tensor, Any]],
+        gap: Callable[[Params, Any], Tensor],
+        move: Callable[[Params, Sequence[Part], Params], Params],
+    ) -> None:
+        """Nothing is known of the members yet."""
+        self.job, self.trained, self.whole, self.gap, self.move = job, trained, whole, gap, move
+
+    def __call__(self, params: Params, state: Params, draws: Any) -> tuple[Params, Tensor]:
+        """Take the step."""
+        before_E = state.pop("needed", None)
+        if before_E is None or not (before_E < HALF).any():
+            new, loss_E, now_E = self.whole(params, state, draws)
+        else:
+            parts, loss_E, now_E = self._gradients(params, draws, before_E < HALF)
+            new = self.move(params, parts, state)
+        state["needed"] = torch.lerp(torch.ones_like(now_E) if before_E is None else before_E, now_E, 1 / MEMORY)
+        return new, loss_E
+
+    def _gradients(self, params: Params, draws: Any, spare_E: Tensor) -> tuple[list[Part], Tensor, Tensor]:
+        """Gradients, losses and shares needed; the gradients of members that are in no part are 0."""
+        parts: list[Part] = []
+        loss_E, share_E = next(iter(params.values())).new_zeros(2, len(spare_E))
+
+        def compute(member_E: Tensor, at_EK: Tensor | None, share: float) -> Tensor:
+            leaves = {name: p[member_E].requires_grad_(name in self.trained) for name, p in params.items()}
+            gap = self.job.gap(leaves, self.job.take(draws, member_E, at_EK))
+            total = (hinges(gap) * share).sum()
+            parts.append((member_E, torch.autograd.grad(total, [leaves[name] for name in self.trained])))
+            return gap.detach()
+
+        def note(member_E: Tensor, gap: Tensor) -> None:
+            loss_E[member_E], share_E[member_E] = hinges(gap), share_needed(gap)
+
+        (member_E,) = spare_E.nonzero(as_tuple=True)
+        with torch.no_grad():
+            if len(member_E) == len(spare_E):
+                gap = self.gap(params, draws)
+            else:
+                own = {name: p[member_E] for name, p in params.items()}
+                gap = self.gap(own, self.job.take(draws, member_E, None))
+        note(member_E, gap)
+        groups: defaultdict[int, list[int]] = defaultdict(list)
+        for i, K in enumerate(_needed(gap).tolist()):
+            if K:
+                groups[K].append(i)
+        for K, some in groups.items():
+            first_EK = _near(gap[some]).to(torch.uint8).sort(stable=True, dim=-1, descending=True).indices[:, :K]
+            B = gap.shape[-1]
+            compute(member_E[some], first_EK if K < B else None, K / B)
+        if len(member_E) < len(spare_E):
+            (member_E,) = (~spare_E).nonzero(as_tuple=True)
+            note(member_E, compute(member_E, None, 1.0))
+        return parts, loss_E, share_E
+
+
+def _needed(gap: Tensor) -> Tensor:
+    """At how many samples each member has to be computed, K_E: none, LEAST, 2 LEAST ..., or all where it were most."""
+    B, sizes = gap.shape[-1], [0]
+    while 2 * (step := sizes[-1] * 2 or LEAST) <= B:
+        sizes.append(step)
+    place_E = torch.bucketize(_near(gap).sum(-1), torch.tensor(sizes, device=gap.device))
+    return torch.tensor([*sizes, B], device=gap.device)[place_E]
+
+
+def _near(gap: Tensor) -> Tensor:
+    """Whether there is a gradient, or no number, at each sample: near_EB."""
+    near = ~(gap <= 0)
+    return near if near.dim() == 2 else near.flatten(1, -2).any(1)
