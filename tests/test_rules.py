@@ -161,7 +161,7 @@ def test_the_advice_against_an_interval_is_deserved(measured):
 
 def table(name):
     """The rows of a table of the page, as {head: cell}."""
-    begin, end = f"<!-- {name}: made by python -m lemmata.lab.rates -->", f"<!-- end of {name} -->"
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     lines = PAGE.read_text(encoding="utf-8").split(begin)[1].split(end)[0].strip().splitlines()
     head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return [dict(zip(head, row, strict=True)) for row in rows]
@@ -242,6 +242,6 @@ def test_the_command_rewrites_the_tables_and_nothing_else(tmp_path):
 def test_the_command_leaves_a_page_without_markers_alone(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("no tables", encoding="utf-8")
-    with pytest.raises(InputError, match="markers"):
+    with pytest.raises(InputError, match="marks"):
         rates.main([str(page), "--simulations", "2"])
     assert page.read_text(encoding="utf-8") == "no tables"

@@ -65,7 +65,7 @@ MAY_IMPORT = {
     "tools": {"lab", "tools", *PAPERS},
     "registry": {"lab", "registry", "lemmata", *PAPERS},
     "doctor": {"lab", "registry", "doctor", "lemmata"},
-    "bench": {"lab", "bench", *PAPERS},
+    "bench": {"lab", "show", "bench", *PAPERS},
     "cli": {"lab", "show", "tools", "registry", "doctor", "bench", "cli", "lemmata", *PAPERS},
     "lemmata": {"lab", "show", "registry", "lemmata", *PAPERS},
 }

@@ -12,6 +12,7 @@ what it draws: fresh prompts for every step, or where a paper has a fixed traini
     team.py         one worker a core, told when it is their turn
     baseline.py     what was measured before, to compare with
     parts.py        where the time of a step goes
+    cost.py         what a step costs by members, length and width
     planning.py     what it takes to plan many cells
 """
 

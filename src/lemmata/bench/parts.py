@@ -1,8 +1,8 @@
-"""Where the time of a step goes, and what a step costs by how many members are trained together.
+"""Where the time of a step goes, at the beginning of training, when no sample is spared.
 
     python -m lemmata.bench.parts docs/performance.md
 
-rewrites the tables of that page, on one core and in some minutes. Parts take turns in rounds, and the median is told,
+rewrites the table of that page, on one core and in some minutes. Parts take turns in rounds, and the median is told,
 so that whatever else the machine does meets all of them alike.
 
     draw      the prompts, samples or nodes of a step
@@ -25,11 +25,11 @@ import torch
 
 from lemmata.bench.worker import WORKLOADS, Workload
 from lemmata.lab.ensemble import fit
+from lemmata.lab.page import check_marks, rewrite
 
-__all__ = ["costs", "main", "parts"]
+__all__ = ["main", "parts"]
 
-STEPS, ROUNDS = 48, 7
-MEMBERS = (1, 8, 64, 256, 1024)
+STEPS, ROUNDS = 16, 9
 PARTS = ("draw", "forward", "backward", "update")
 
 
@@ -65,54 +65,31 @@ def parts(workload: Workload, *, steps: int = STEPS, rounds: int = ROUNDS) -> di
     return {name: median(each) * 1e6 / (steps * E) for name, each in zip(PARTS, zip(*turns, strict=True), strict=True)}
 
 
-def costs(workload: Workload, members: int, *, rounds: int = 3) -> float:
-    """Member-steps a second on one core, with so many members in chunks as a worker of Lemmata trains them.
-
-    >>> costs(WORKLOADS["graph.one-layer"], 1, rounds=1) > 0
-    True
-    """
-    config = workload.config.replace({"steps": STEPS})
-    size = min(config.together, members)
-
-    def turn() -> float:
-        chunks = [range(first, min(first + size, members)) for first in range(0, members, size)]
-        return members * STEPS / _seconds(lambda: [config.train(chunk) for chunk in chunks])
-
-    turn()
-    return median(turn() for _ in range(rounds))
-
-
 def _seconds(do: Callable[[], object]) -> float:
     began = time.perf_counter()
     do()
     return time.perf_counter() - began
 
 
-def tables() -> str:
-    """Both tables, as Markdown."""
+def table() -> str:
+    """The table, as Markdown."""
     lines = ["| network | draw | forward | backward | update | largest |", "|---|---|---|---|---|---|"]
     for name, workload in WORKLOADS.items():
         found = parts(workload)
         total, largest = sum(found.values()), max(found, key=lambda part: found[part])
         cells = " | ".join(f"{found[part]:.1f} ({found[part] / total:.0%})" for part in PARTS)
         lines.append(f"| {name} | {cells} | {largest} |")
-    lines += ["", "| network | " + " | ".join(map(str, MEMBERS)) + " |", "|---|" + "---|" * len(MEMBERS)]
-    for name, workload in WORKLOADS.items():
-        lines.append(f"| {name} | " + " | ".join(f"{costs(workload, n):,.0f}" for n in MEMBERS) + " |")
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Rewrite the tables between the marks of a page."""
+    """Rewrite the table between the marks of a page."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("page", type=Path)
     page = parser.parse_args().page
-    text, begin, end = page.read_text(), "<!-- parts -->\n", "<!-- end of parts -->"
-    if begin not in text or end not in text:
-        raise SystemExit(f"expected the marks {begin.strip()} and {end} in the page, got {page} without")
+    check_marks(page, ["parts"])
     torch.set_num_threads(1)
-    before, after = text.partition(begin)[0], text.partition(end)[2]
-    page.write_text(f"{before}{begin}\n{tables()}\n\n{end}{after}")
+    rewrite(page, {"parts": table()})
 
 
 if __name__ == "__main__":

@@ -125,7 +125,9 @@ def planted(
     pattern_N = np.where(discriminative_N < gamma_d, own_N, 2 + (irrelevant_N * (M - 2)).astype(np.int64))
     # A place that holds no node counts for a pattern that is cut off.
     pattern_NZS = np.append(pattern_N, M)[node_NZS]
-    count_NZM = np.stack([(pattern_NZS == k).sum(2) for k in range(M)], 2)
+    Z = node_NZS.shape[1]
+    bin_NZS = (M + 1) * np.arange(N * Z).reshape(N, Z, 1) + pattern_NZS
+    count_NZM = np.bincount(bin_NZS.ravel(), minlength=N * Z * (M + 1)).reshape(N, Z, M + 1)[:, :, :M]
     has_neighbour_N = count_NZM.sum((1, 2)) > 0
     if own:
         count_NZM = np.concatenate([np.eye(M, dtype=count_NZM.dtype)[pattern_N][:, None], count_NZM], 1)

@@ -87,7 +87,7 @@ class OneLayer(Trainee):
     """
 
     kind: ClassVar[str] = "graph.one-layer"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     together: ClassVar[int] = 16
 
     lr: float = constant(0.2, "learning rate eta", origin="chosen", room="training", low=0)

@@ -150,15 +150,12 @@ class Prompts:
 
     def member(self, e: int) -> Prompts:
         """The prompts of one member, sharing memory."""
-        return replace(
-            self._each(lambda t: t[e : e + 1]), axis_EVD=None if self.axis_EVD is None else self.axis_EVD[e : e + 1]
-        )
+        return self._each(lambda t: t[e : e + 1], lambda t: t[e : e + 1])
 
     def take(self, member_E: Tensor, at_EK: Tensor | None) -> Prompts:
         """The prompts of some members: all, or K of each."""
         own = member_E if at_EK is None else (member_E.unsqueeze(1), at_EK)
-        axis_EVD = None if self.axis_EVD is None else self.axis_EVD[member_E]
-        return replace(self._each(lambda t: t[own] if t.dim() > 1 else t[member_E]), axis_EVD=axis_EVD)
+        return self._each(lambda t: t[own] if t.dim() > 1 else t[member_E], lambda t: t[member_E])
 
     def split(self, size: int) -> list[Prompts]:
         """Consecutive batches of `size` prompts, sharing memory."""
@@ -171,11 +168,10 @@ class Prompts:
 
     def to(self, device: str | torch.device) -> Prompts:
         """The same on another device."""
-        axis = None if self.axis_EVD is None else self.axis_EVD.to(device)
-        return replace(self._each(lambda t: t.to(device)), axis_EVD=axis)
+        return self._each(lambda t: t.to(device), lambda t: t.to(device))
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Prompts:
-        """Every tensor but the axes changed in the same way."""
+    def _each(self, change: Callable[[Tensor], Tensor], axes: Callable[[Tensor], Tensor] = lambda t: t) -> Prompts:
+        """Every tensor changed in the same way, the axes in their own."""
         return Prompts(
             idr_EBL=change(self.idr_EBL),
             idi_EBL=change(self.idi_EBL),
@@ -183,7 +179,7 @@ class Prompts:
             label_EBL=change(self.label_EBL),
             target_EB=change(self.target_EB),
             beta_E=change(self.beta_E),
-            axis_EVD=self.axis_EVD,
+            axis_EVD=None if self.axis_EVD is None else axes(self.axis_EVD),
         )
 
 

@@ -97,7 +97,7 @@ class SmallGPT(Prompting):
     """
 
     kind: ClassVar[str] = "icl.gpt"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     together: ClassVar[int] = 3
 
     lr: float = constant(3e-4, "learning rate of Adam", origin="chosen", room="training", low=0)

@@ -134,7 +134,7 @@ class OneLayer(Prompting):
     """The one-layer network with all four matrices trained by plain gradient descent on the hinge loss."""
 
     kind: ClassVar[str] = "icl.one-layer"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     together: ClassVar[int] = 16
 
     d_Y: int = constant(1, "dimension of the label's embedding", origin="chosen", room="network", low=1, shape=True)

@@ -24,7 +24,7 @@ from torch import Tensor
 from lemmata.lab.compiled import compiled
 from lemmata.lab.errors import InputError
 from lemmata.lab.losses import hinges
-from lemmata.lab.sparing import Hinged, Part, Sparing, share_needed
+from lemmata.lab.sparing import Hinged, Part, Sparing
 
 __all__ = ["Adam", "Draws", "Job", "Params", "Phase", "Sgd", "Snapshot", "Status", "fit", "one_thread", "steps_of"]
 
@@ -241,8 +241,7 @@ def _stepper(job: Job, phase: Phase, trained: Sequence[str], optimizer: Sgd | Ad
         loss_E = job.loss(leaves, draws) if gap is None else hinges(gap)
         gradients = torch.autograd.grad(loss_E.sum(), [leaves[name] for name in trained])
         rest = {name: p.detach() for name, p in leaves.items()}
-        share_E = None if gap is None else share_needed(gap.detach())
-        return update(rest, gradients, job.lr_E, state), loss_E.detach(), share_E
+        return update(rest, gradients, job.lr_E, state), loss_E.detach(), None if gap is None else gap.detach()
 
     def move(params: Params, parts: Sequence[Part], state: Params) -> Params:
         if isinstance(optimizer, Adam):  # whose moments move a member without a gradient too

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import binom
 
 from lemmata.lab import stats
-from lemmata.lab.errors import InputError
+from lemmata.lab.page import check_marks, rewrite
 from lemmata.lab.rule import Rule, Verdict
 from lemmata.lab.truths import SEEDS, TRUTHS, Truth, bent_line, bent_times
 
@@ -168,21 +168,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("page", type=Path, help="the page to rewrite, docs/statistics.md")
     parser.add_argument("--simulations", type=int, default=4000, help="runs behind each number")
     options = parser.parse_args(arguments)
-    text = options.page.read_text(encoding="utf-8")
-    for name in TABLES:
-        if not all(marker in text for marker in _markers(name)):
-            got, fix = f"{options.page} without those of {name}", "put the two comments back"
-            raise InputError("a page with the markers of each table", got, fix)
-    for name, rows in TABLES.items():
-        begin, end = _markers(name)
-        before, after = text.split(begin)[0], text.split(end)[1]
-        # Markdown knows a table only by the empty line before it.
-        text = f"{before}{begin}\n\n{_markdown(rows(options.simulations))}\n\n{end}{after}"
-    options.page.write_text(text, encoding="utf-8")
-
-
-def _markers(name: str) -> tuple[str, str]:
-    return f"<!-- {name}: made by python -m lemmata.lab.rates -->", f"<!-- end of {name} -->"
+    check_marks(options.page, list(TABLES))
+    rewrite(options.page, {name: _markdown(rows(options.simulations)) for name, rows in TABLES.items()})
 
 
 def _interval_rows(simulations: int) -> list[dict[str, str]]:

@@ -13,6 +13,7 @@ Shapes: E members, B samples of a step, K of which are computed.
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -48,19 +49,19 @@ class Hinged(Protocol):
 
 
 def share_needed(gap: Tensor) -> Tensor:
-    """The share of its samples at which each member has to be computed, share_E.
+    """The share of its samples at which each member has to be computed, share_E: none, LEAST of them, 2 LEAST ..., all.
 
     >>> share_needed(torch.tensor([[-1.0] * 64, [-1.0] * 63 + [0.5], [0.5] * 64])).tolist()
     [0.0, 0.25, 1.0]
     """
-    return _needed(gap) / gap.shape[-1]
+    return _by_flat(gap.shape[-1])[_flat(gap).sum(-1)]
 
 
 class Sparing:
     """A step (params, state, draws) -> (params, loss_E) that spares members what they can be spared.
 
-    `whole` is the step that spares nothing, and says what it would have needed; `gap` is the job's, perhaps compiled;
-    `move` makes the new parameters of the gradients of some members. What the members needed is kept in the state.
+    `whole` is the step that spares nothing, and tells the gaps; `gap` is the job's, perhaps compiled; `move` makes the
+    new parameters of the gradients of some members. What the members needed is kept in the optimiser's state.
     """
 
     def __init__(
@@ -76,13 +77,15 @@ class Sparing:
 
     def __call__(self, params: Params, state: Params, draws: Any) -> tuple[Params, Tensor]:
         """Take the step."""
-        before_E = state.pop("needed", None)
-        if before_E is None or not (before_E < HALF).any():
-            new, loss_E, now_E = self.whole(params, state, draws)
+        needed_E = state.pop("needed", None)
+        spare_E = None if needed_E is None else needed_E < HALF
+        if needed_E is None or spare_E is None or not spare_E.any():
+            new, loss_E, gap = self.whole(params, state, draws)
+            now_E = share_needed(gap)
         else:
-            parts, loss_E, now_E = self._gradients(params, draws, before_E < HALF)
+            parts, loss_E, now_E = self._gradients(params, draws, spare_E)
             new = self.move(params, parts, state)
-        state["needed"] = torch.lerp(torch.ones_like(now_E) if before_E is None else before_E, now_E, 1 / MEMORY)
+        state["needed"] = torch.lerp(torch.ones_like(now_E) if needed_E is None else needed_E, now_E, 1 / MEMORY)
         return new, loss_E
 
     def _gradients(self, params: Params, draws: Any, spare_E: Tensor) -> tuple[list[Part], Tensor, Tensor]:
@@ -108,13 +111,13 @@ class Sparing:
                 own = {name: p[member_E] for name, p in params.items()}
                 gap = self.gap(own, self.job.take(draws, member_E, None))
         note(member_E, gap)
+        B = gap.shape[-1]
         groups: defaultdict[int, list[int]] = defaultdict(list)
-        for i, K in enumerate(_needed(gap).tolist()):
-            if K:
-                groups[K].append(i)
+        for i, share in enumerate(share_E[member_E].tolist()):
+            if share:
+                groups[round(share * B)].append(i)
         for K, some in groups.items():
-            first_EK = _near(gap[some]).to(torch.uint8).sort(stable=True, dim=-1, descending=True).indices[:, :K]
-            B = gap.shape[-1]
+            first_EK = _flat(gap[some]).to(torch.uint8).sort(stable=True, dim=-1).indices[:, :K]
             compute(member_E[some], first_EK if K < B else None, K / B)
         if len(member_E) < len(spare_E):
             (member_E,) = (~spare_E).nonzero(as_tuple=True)
@@ -122,16 +125,20 @@ class Sparing:
         return parts, loss_E, share_E
 
 
-def _needed(gap: Tensor) -> Tensor:
-    """At how many samples each member has to be computed, K_E: none, LEAST, 2 LEAST ..., or all where it were most."""
-    B, sizes = gap.shape[-1], [0]
-    while 2 * (step := sizes[-1] * 2 or LEAST) <= B:
-        sizes.append(step)
-    place_E = torch.bucketize(_near(gap).sum(-1), torch.tensor(sizes, device=gap.device))
-    return torch.tensor([*sizes, B], device=gap.device)[place_E]
+@functools.cache
+def _by_flat(B: int) -> Tensor:
+    """The share that is needed where so many of the B samples are flat, share_F."""
+    share_F = torch.ones(B + 1)
+    share_F[B] = 0.0
+    size = LEAST
+    while 2 * size <= B:
+        share_F[B - size : B].clamp_(max=size / B)
+        size *= 2
+    # The smaller ones come first, and stay.
+    return share_F
 
 
-def _near(gap: Tensor) -> Tensor:
-    """Whether there is a gradient, or no number, at each sample: near_EB."""
-    near = ~(gap <= 0)
-    return near if near.dim() == 2 else near.flatten(1, -2).any(1)
+def _flat(gap: Tensor) -> Tensor:
+    """Whether every hinge is flat at each sample, flat_EB: not where one is not a number."""
+    flat = gap <= 0
+    return flat if flat.dim() == 2 else flat.flatten(1, -2).all(1)
