@@ -20,6 +20,7 @@ from lemmata.bench.worker import WORKLOADS
 from lemmata.editing.vectors import fine_tuned
 from lemmata.lab.ensemble import fit
 from lemmata.lab.errors import EngineError, InputError, UnknownNameError
+from lemmata.lab.pace import Pace
 
 KEYS = {"rate", "naive_rate", "ratio", "ratio_lo", "ratio_hi", "share_of_peak", "sgemm_gflops", "rss_mb"}
 SCRIPTS = {
@@ -521,19 +522,19 @@ def test_the_ratio_is_taken_within_each_round():
     }
 
 
+@pytest.mark.parametrize("size", [4, 16])
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_the_workers_share_the_members(monkeypatch, name):
+def test_the_workers_share_the_members(monkeypatch, name, size):
     workload = WORKLOADS[name]
-    trained, size = [], workload.config.together
+    trained = []
+    monkeypatch.setattr(worker, "measured", lambda config: Pace((2, size), (1.0, 2.0), 0.1))
     monkeypatch.setattr(
         type(workload.config), "train", lambda self, seeds, compile: trained.append((self.steps, list(seeds)))
     )
     works = [worker.ensemble(workload, i, 3, 7, compile=False) for i in range(3)]
     rounds = worker.MEMBERS // (3 * size) + 2
     assert [work() for _ in range(rounds) for work in works] == [size * 7] * 3 * rounds
-    warm_up, turns = trained[:3], trained[3:]
-    assert {steps for steps, _ in warm_up} == {worker.WARM_UP}
-    assert {steps for steps, _ in turns} == {7}
+    assert {steps for steps, _ in trained} == {7}
     seeds = [seed for _, chunk in trained for seed in chunk]
     assert seeds[: worker.MEMBERS] == list(range(worker.MEMBERS))
     assert len(seeds) > worker.MEMBERS

@@ -27,6 +27,7 @@ from lemmata.cot import network as cot
 from lemmata.editing import network as editing
 from lemmata.graph import network as graph
 from lemmata.icl import network as icl
+from lemmata.lab.pace import measured
 from lemmata.lab.trainee import Trainee
 from lemmata.vision import network as vision
 
@@ -159,8 +160,11 @@ Work = Callable[[], float]
 
 
 def ensemble(workload: Workload, worker: int, workers: int, steps: int, *, compile: bool) -> Work:
-    """Lemmata: chunk after chunk of the workload's members, `workers` of them at a time; in member-steps."""
-    size = min(workload.config.together, MEMBERS)
+    """Lemmata: chunk after chunk of the workload's members, `workers` of them at a time; in member-steps.
+
+    A chunk has as many members as are chosen here. It warms up in a whole training, since steps late in it are others.
+    """
+    size = min(measured(workload.config).best(), MEMBERS)
     chunks = itertools.count(worker, workers)
 
     def train(steps: int) -> float:
@@ -168,7 +172,7 @@ def ensemble(workload: Workload, worker: int, workers: int, steps: int, *, compi
         workload.config.replace({"steps": steps}).train(range(first, first + size), compile=compile)
         return size * steps
 
-    train(WARM_UP)
+    train(steps)
     return lambda: train(steps)
 
 
