@@ -14,7 +14,18 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from lemmata import editing, graph, vision
-from lemmata.bench import _measured, run, team, usual_cot, usual_editing, usual_graph, usual_icl, usual_vision, worker
+from lemmata.bench import (
+    _measured,
+    cost,
+    run,
+    team,
+    usual_cot,
+    usual_editing,
+    usual_graph,
+    usual_icl,
+    usual_vision,
+    worker,
+)
 from lemmata.bench.team import Team, Turn
 from lemmata.bench.worker import WORKLOADS
 from lemmata.editing.vectors import fine_tuned
@@ -618,3 +629,46 @@ def test_a_script_runs_on_its_own(command):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "after 3 steps, mean over 2 models" in done.stdout
     assert done.stderr == ""
+
+
+# What a step costs.
+
+
+def test_the_cost_of_a_step_is_a_table_and_a_figure(tmp_path, monkeypatch):
+    page, image = tmp_path / "page.md", tmp_path / "cost.png"
+    page.write_text("before\n<!-- cost -->\n<!-- end of cost -->\nafter")
+    monkeypatch.setattr(cost, "measured", lambda config: Pace((2, 4), (1.0, 2.0), 0.1))
+    monkeypatch.setattr(cost, "of_training", lambda workload, members, rounds: [100.0 / members] * rounds)
+    monkeypatch.setattr(cost, "of_a_step", lambda workload, changes: [9.04 * sum(changes.values()), 1e9, 0.0])
+    monkeypatch.setattr(sys, "argv", ["cost", str(page), str(image)])
+    cost.main()
+    head, _, icl, *others = page.read_text().split("| network")[1].splitlines()
+    assert head == " | members: 1, 8, 64, 256, 1024 | length | width |"
+    assert icl == (
+        "| icl.one-layer | 100, 12, 1.6, 0.4, 0.1 | l_tr = 10, 20, 40, 80: 90, 181, 362, 723 "
+        "| m = 100, 200, 400, 800: 904, 1808, 3616, 7232 |"
+    )
+    assert len([line for line in others if line.startswith("|")]) == len(WORKLOADS) - 1
+    assert image.read_bytes()[1:4] == b"PNG"
+    page.write_text("no marks")
+    with pytest.raises(InputError, match="marks"):
+        cost.main()
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+@pytest.mark.parametrize("axis", ["LENGTH", "WIDTH"])
+def test_every_length_and_width_can_be_trained_and_costs_work(name, axis):
+    constant, values = getattr(cost, axis)[name]
+    base = WORKLOADS[name].config
+    assert getattr(base, constant) in values
+    work = [base.replace({constant: value}).work() for value in values]
+    assert work == sorted(work)
+
+
+def test_members_are_trained_in_chunks_of_as_many_as_are_chosen(monkeypatch):
+    trained = []
+    workload = WORKLOADS["graph.one-layer"]
+    monkeypatch.setattr(cost, "measured", lambda config: Pace((2, 4), (1.0, 2.0), 0.1))
+    monkeypatch.setattr(type(workload.config), "train", lambda self, seeds: trained.append((self.steps, list(seeds))))
+    assert len(cost.of_training(workload, 9, steps=7, rounds=2)) == 2
+    assert trained == [(7, [0, 1, 2, 3]), (7, [4, 5, 6, 7]), (7, [8])] * 2

@@ -374,3 +374,13 @@ def test_lines_that_were_not_measured():
 def test_an_error_rate_of_zero_is_confirmed_only_as_far_as_the_prompts_go(options):
     few, many = (error_rate_t([0.0] * 5, prompts) for prompts in (20, 4096))
     assert at_most(0.01).judge(few) is Verdict.UNDECIDED and at_most(0.01).judge(many) is Verdict.CONFIRMED
+
+
+def test_a_check_from_python_trains_where_it_is_told_to(tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr("lemmata.lab.check.check", lambda claims, options: asked.update(options=options) or [None])
+    where = {"device": "cuda", "compile": True, "engine": "slurm", "slurm": {"minutes": 5}, "workers": 3}
+    claim().check("quick", store=tmp_path, **where)
+    assert {name: getattr(asked["options"], name) for name in where} == where
+    claim().check(store=tmp_path, engine="ray", address="auto")
+    assert (asked["options"].engine, asked["options"].address) == ("ray", "auto")

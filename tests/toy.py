@@ -33,6 +33,7 @@ from lemmata.lab.trainee import Measure, Row, Trainee, constant
 class Toy(Trainee):
     kind = "toy"
     version = 1
+    most = 32
 
     lr: float = constant(0.125, "learning rate", origin="chosen", room="training", low=0)
     steps: int = constant(20, "steps", origin="chosen", room="training", low=0, shape=True)

@@ -122,6 +122,7 @@ class OneLayer(Reasoning):
     kind: ClassVar[str] = "cot.one-layer"
     version: ClassVar[int] = 1
     together: ClassVar[int] = 16
+    most: ClassVar[int] = 32
 
     delta: float = constant(0.2, "W_Q = W_K = delta I at the start", origin="chosen", room="network", low=0)
     train_value: bool = constant(

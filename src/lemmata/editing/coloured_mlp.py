@@ -44,6 +44,7 @@ class Mlp(Coloured):
     kind: ClassVar[str] = "editing.coloured-mlp"
     version: ClassVar[int] = 1
     together: ClassVar[int] = 4
+    most: ClassVar[int] = 16
 
     steps: int = constant(200, "gradient steps of fine-tuning", origin="chosen", room="training", low=0, shape=True)
     pre_ratio: float = constant(

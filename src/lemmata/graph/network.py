@@ -89,6 +89,7 @@ class OneLayer(Trainee):
     kind: ClassVar[str] = "graph.one-layer"
     version: ClassVar[int] = 3
     together: ClassVar[int] = 16
+    most: ClassVar[int] = 64
 
     lr: float = constant(0.2, "learning rate eta", origin="chosen", room="training", low=0)
     first: int = constant(

@@ -136,6 +136,7 @@ class OneLayer(Prompting):
     kind: ClassVar[str] = "icl.one-layer"
     version: ClassVar[int] = 2
     together: ClassVar[int] = 16
+    most: ClassVar[int] = 32
 
     d_Y: int = constant(1, "dimension of the label's embedding", origin="chosen", room="network", low=1, shape=True)
     m: int = constant(64, "neurons in the hidden layer", origin="chosen", room="network", low=2, shape=True)

@@ -73,8 +73,8 @@ def remembered(config: Trainee, *, device: str = "cpu", compile: bool = False) -
 def measured(config: Trainee, *, device: str = "cpu", compile: bool = False) -> Pace:
     """The pace of this shape, measured unless it is remembered: in a second, of which nothing is kept but this.
 
-    Tried are half of the usual number of members, the usual one, its double and its fourfold, but for those that have
-    no room, and those beyond one of which a single step takes half of the time.
+    Tried are half of the usual number of members, the usual one, its double and its fourfold, up to the most that the
+    kind allows, but for those that have no room, and those beyond one of which a single step takes half of the time.
 
     Raises:
         torch.OutOfMemoryError: a GPU has no room for half of the usual number.
@@ -96,7 +96,8 @@ def _measure(config: Trainee, device: str, compile: bool) -> tuple[list[int], li
     middle = usual(config, device)
     runs: dict[int, Iterator[float]] = {}
     first, began = 0.0, 0.0
-    for size in sorted({max(1, middle // 2), middle, 2 * middle, 4 * middle}):
+    most = config.most if device == "cpu" else 4 * middle
+    for size in sorted({max(1, middle // 2), middle, min(2 * middle, most), min(4 * middle, most)}):
         try:
             runs[size] = steps_of([config] * size, range(size), device=device, compile=compile)
             began = time.perf_counter()

@@ -7,10 +7,12 @@ what is looked at while and after it trains; it leaves `Row`s. A paper makes one
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self, final
 
 from lemmata.lab.ensemble import Adam, Job, Phase, Sgd, Snapshot, fit
@@ -80,8 +82,10 @@ class Trainee(ABC):
 
     kind: ClassVar[str]
     version: ClassVar[int]
-    # Members that a CPU worker trains together: as many as stay in its cache, and within 600 MB with all they do.
+    # Members that a CPU worker trains together where nothing was measured, and the most that are tried: with all that
+    # is measured of them they have to stay within 600 MB.
     together: ClassVar[int] = 8
+    most: ClassVar[int] = 8
 
     lr: float = constant(0.5, "learning rate eta", origin="chosen", room="training", low=0)
     steps: int = constant(400, "gradient steps T", origin="chosen", room="training", low=0, shape=True)
@@ -104,9 +108,9 @@ class Trainee(ABC):
         """Refuse constants that are each fine and impossible together."""
 
     @classmethod
-    def constants(cls) -> dict[str, Constant]:
+    def constants(cls) -> Mapping[str, Constant]:
         """Name to meaning, origin and range, in the order of definition."""
-        return {f.name: f.metadata["constant"] for f in dataclasses.fields(cls)}
+        return _constants(cls)
 
     def axes(self, room: Room) -> dict[str, Value]:
         """The constants of one room: what its randomness is a function of, besides the seed."""
@@ -158,6 +162,12 @@ class Trainee(ABC):
         (2, 2)
         """
         return fit([self] * len(seeds), seeds, device=device, compile=compile)
+
+
+@functools.cache
+def _constants(cls: type[Trainee]) -> Mapping[str, Constant]:
+    """Looked up for every cell, of which there may be a million."""
+    return MappingProxyType({f.name: f.metadata["constant"] for f in dataclasses.fields(cls)})
 
 
 def _check(name: str, about: Constant, value: object, kind: type) -> None:

@@ -107,6 +107,7 @@ class OneLayer(Trainee):
     kind: ClassVar[str] = "vision.one-layer"
     version: ClassVar[int] = 2
     together: ClassVar[int] = 16
+    most: ClassVar[int] = 64
 
     lr: float = constant(0.2, "learning rate eta", origin="chosen", room="training", low=0)
     mult: float = constant(
