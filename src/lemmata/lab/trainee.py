@@ -82,8 +82,8 @@ class Trainee(ABC):
 
     kind: ClassVar[str]
     version: ClassVar[int]
-    # Members that a CPU worker trains together where nothing was measured, and the most that are tried: with all that
-    # is measured of them they have to stay within 600 MB.
+    # Members that a CPU worker trains together where nothing was measured, and the most that are tried: set by what a
+    # worker holds with all that is measured of them, 600 MB as a rule.
     together: ClassVar[int] = 8
     most: ClassVar[int] = 8
 
