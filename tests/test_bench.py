@@ -495,19 +495,28 @@ class Counted:
 def log(monkeypatch):
     monkeypatch.setattr("lemmata.bench.Team", Counted)
     monkeypatch.setattr(Counted, "log", [])
+    monkeypatch.setattr("lemmata.lab.pace.measured", lambda config, compile: Counted.log.append("measured"))
     return Counted.log
 
 
 def test_all_take_turns_in_a_round_and_the_next_goes_backwards(log):
     assert list(run(2, workers=1)["workloads"]) == list(WORKLOADS)
     there = [*(f"{name}/{way}" for name in WORKLOADS for way in ("usual", "eager")), "sgemm"]
-    assert log == there + there[::-1]
+    # How many train together is found out before anything else works.
+    assert log == ["measured"] * len(WORKLOADS) + there + there[::-1]
 
 
 def test_one_paper_can_be_measured_alone_and_compiled(log):
     found = run(1, papers=["cot", "cot"], workers=1, compile=True)
     assert list(found["workloads"]) == ["cot.one-layer", "cot.one-layer-compiled"]
-    assert log == ["cot.one-layer/usual", "cot.one-layer/eager", "cot.one-layer/compiled", "sgemm"]
+    assert log == [
+        "measured",
+        "measured",
+        "cot.one-layer/usual",
+        "cot.one-layer/eager",
+        "cot.one-layer/compiled",
+        "sgemm",
+    ]
 
 
 def test_a_paper_without_a_workload_is_refused(log, shell):
@@ -538,7 +547,7 @@ def test_the_ratio_is_taken_within_each_round():
 def test_the_workers_share_the_members(monkeypatch, name, size):
     workload = WORKLOADS[name]
     trained = []
-    monkeypatch.setattr(worker, "measured", lambda config: Pace((2, size), (1.0, 2.0), 0.1))
+    monkeypatch.setattr(worker, "measured", lambda config, compile: Pace((2, size), (1.0, 2.0), 0.1))
     monkeypatch.setattr(
         type(workload.config), "train", lambda self, seeds, compile: trained.append((self.steps, list(seeds)))
     )

@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import toy
+from torch._dynamo.exc import TorchDynamoException
 
 from lemmata.lab import chunks, pace
+from lemmata.lab.cache import keep
 from lemmata.lab.chunks import Choice, choose, chunked, joined
 from lemmata.lab.grid import Cell
 from lemmata.lab.pace import Pace
@@ -112,10 +115,10 @@ def test_nothing_is_measured_for_workers_elsewhere(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("gain", "first", "workers", "compiled"),
     [
-        (2.0, 999.0, 1, True),  # 2000 seconds become 1000
-        (2.0, 1001.0, 1, False),
-        (2.0, 999.0, 2, False),  # of each worker, 1000 become 500
-        (2.0, 499.0, 2, True),
+        (2.0, 499.0, 1, True),  # 2000 seconds become 1000, and two programs are compiled
+        (2.0, 501.0, 1, False),
+        (2.0, 499.0, 2, False),  # of each worker, 1000 become 500
+        (2.0, 249.0, 2, True),
         (1.0, 0.1, 1, False),
         (0.5, 0.1, 1, False),
     ],
@@ -136,6 +139,36 @@ def test_compiling_is_not_tried_for_a_minute_nor_unasked(machine: Machine) -> No
     assert not chosen(toy.cells(100, steps=2000))[2000].compile
     assert not chosen(toy.cells(100, steps=2000), workers=34, compile=True)[2000].compile
     assert machine.measured == [(2000, False)]
+
+
+def test_without_a_compiler_nothing_is_compiled_and_it_is_said(machine: Machine, monkeypatch: Any) -> None:
+    machine.paces = {(2000, False): FLAT}
+
+    def measured(config: Any, *, device: str = "cpu", compile: bool = False) -> Pace:
+        if compile:
+            raise TorchDynamoException("no compiler\nand more")
+        return machine.measure(config)
+
+    monkeypatch.setattr(pace, "measured", measured)
+    notes: list[str] = []
+    found = choose(toy.cells(100, steps=2000), rate=lambda _: None, workers=1, compile=True, tell=notes.append)
+    assert [choice.compile for choice in found.values()] == [False]
+    assert notes[-1] == "toy is not compiled: no compiler"
+
+
+def test_what_takes_no_steps_is_not_measured(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toy.Weights, "work", lambda self, config: 1e12)
+    (choice,) = chosen(toy.cells(20, steps=0), compile=True).values()
+    assert choice.source == "usual" and not choice.compile and choice.seconds > 1000 and not machine.measured
+
+
+@pytest.mark.parametrize(("together", "count"), [(1, 5), (2, 3), (2, 5), (3, 7), (8, 9)])
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_no_chunk_has_more_members_than_were_chosen(together: int, count: int, workers: int) -> None:
+    cells = toy.cells(count)
+    choice = Choice("toy", {}, count, together, False, 1.0, "measured")
+    sizes = [len(chunk.cells) for chunk in chunked(cells, workers, {("toy", cells[0].config.shape_key()): choice})]
+    assert max(sizes) <= together and sum(sizes) == count
 
 
 def test_choices_that_are_equal_are_joined_the_most_work_first() -> None:
@@ -180,6 +213,50 @@ def test_a_shape_is_measured_once_a_machine(monkeypatch: pytest.MonkeyPatch, tmp
         assert pace.remembered(other, compile=other.steps == 3) is None
     monkeypatch.setattr(pace, "processor", lambda: "another")
     assert pace.remembered(config) is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"rate": np.array([1.0, np.nan])},
+        {"rate": np.array([1.0, 0.0])},
+        {"rate": np.array([1.0])},
+        {"together": np.array([4.5, 8.0])},
+        {"together": np.array([]), "rate": np.array([])},
+        {"first": np.array(0.1)},
+        {"first": np.array([0.1, 0.2])},
+    ],
+    ids=str,
+)
+def test_what_is_odd_in_the_cache_is_measured_again(odd: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LEMMATA_CACHE", str(tmp_path))
+    monkeypatch.setattr(pace, "SECONDS", 0.01)
+    sound = {"together": np.array([4, 8]), "rate": np.array([1.0, 2.0]), "first": np.array([0.1])}
+    keep("pace", pace._of(toy.Toy(), "cpu", False), sound | odd)
+    assert pace.remembered(toy.Toy()) is None
+    assert pace.measured(toy.Toy()).together == (4, 8, 16, 32) and pace.remembered(toy.Toy()) is not None
+
+
+def test_whoever_has_no_home_measures_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "SECONDS", 0.01)
+    monkeypatch.setattr("lemmata.lab.cache.folder", raising(RuntimeError("Could not determine home directory.")))
+    assert pace.remembered(toy.Toy()) is None and pace.measured(toy.Toy()).rate
+
+
+def test_no_more_are_tried_than_the_kind_allows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LEMMATA_CACHE", str(tmp_path))
+    monkeypatch.setattr(pace, "SECONDS", 0.01)
+    monkeypatch.setattr(toy.Toy, "most", 6)
+    assert pace.measured(toy.Toy()).together == (4, 6)
+
+
+def raising(error: Exception) -> Any:
+    """A function that raises it."""
+
+    def function(*_: object) -> None:
+        raise error
+
+    return function
 
 
 def steps_in(seconds: dict[int, float], room: float = float("inf")) -> Any:

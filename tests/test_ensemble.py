@@ -391,6 +391,28 @@ def test_a_network_is_one_program_whatever_the_number_of_members(kind, monkeypat
     assert programs == [programs[0]] * 3
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+def test_a_program_serves_however_many_are_spared(monkeypatch):
+    whole = functools.partial(torch.compile, backend="aot_eager", fullgraph=True)
+    monkeypatch.setattr("lemmata.lab.compiled.torch.compile", whole)
+    config = OneLayer(m=16, B=40, M2=6, l_tr=8, steps=250)
+    configs = [config.replace({"lr": lr}) for lr in (1.0, 0.6, 0.4, 0.3, 0.2, 0.1)]
+    before = counters["stats"]["unique_graphs"]
+    compiled = fit(configs, range(6), compile=True)
+    # The whole step, and outputs alone of several members and of one.
+    assert counters["stats"]["unique_graphs"] - before <= 3
+    for name, p in fit(configs, range(6)).params.items():
+        torch.testing.assert_close(compiled.params[name], p, rtol=1e-3, atol=1e-4)
+
+
+def test_who_leaves_does_not_make_another_member_alive():
+    configs = [OneLayer(lr=10.0, steps=100)] * 8
+    alone = fit(configs, range(8))
+    dead = alone.status.index("dead")
+    watch = stopping([100 if i == dead else 96 for i in range(8)], seen={})
+    assert fit(configs, range(8), watch=watch, watch_steps=(96,)).status[dead] == "dead"
+
+
 # Snapshots
 
 

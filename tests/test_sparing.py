@@ -102,7 +102,7 @@ def test_the_share_that_is_needed() -> None:
     gap_EB = torch.full((7, B), -1.0)
     for e, near in enumerate((0, 1, LEAST, LEAST + 1, 4 * LEAST, 4 * LEAST + 1)):
         gap_EB[e, B - near :] = 0.5
-    gap_EB[6, 3] = float("nan")
+    gap_EB[6, 3:5] = torch.tensor([float("nan"), -float("inf")])
     assert share_needed(gap_EB).tolist() == pytest.approx([0, 0.1, 0.1, 0.2, 0.4, 1, 0.1])
     # A sample is needed if one of its hinges is.
     gap_ETB = torch.full((1, 2, B), -1.0)

@@ -68,11 +68,15 @@ def run(
         if number < 1:
             raise InputError(f"a number of {name} of at least 1", str(number), f"pass {name} = 1 or more")
     from lemmata.bench.worker import WORKLOADS  # and with it torch
+    from lemmata.lab.pace import measured
 
     names = workloads(papers)
     ways = {"eager": "", "compiled": "-compiled"} if compile else {"eager": ""}
     kinds = [*(f"{name}/{way}" for name in names for way in ("usual", *ways)), "sgemm"]
     turns: dict[str, list[Turn]] = {kind: [] for kind in kinds}
+    for name in names:  # before any other process works; the workers find it remembered
+        for way in ways:
+            measured(WORKLOADS[name].config, compile=way == "compiled")
     with ExitStack() as stack:
         teams = {kind: stack.enter_context(Team(kind, workers, steps)) for kind in kinds}
         for team in teams.values():

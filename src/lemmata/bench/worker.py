@@ -164,7 +164,7 @@ def ensemble(workload: Workload, worker: int, workers: int, steps: int, *, compi
 
     A chunk has as many members as are chosen here. It warms up in a whole training, since steps late in it are others.
     """
-    size = min(measured(workload.config).best(), MEMBERS)
+    size = min(measured(workload.config, compile=compile).best(), MEMBERS)
     chunks = itertools.count(worker, workers)
 
     def train(steps: int) -> float:

@@ -12,6 +12,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from lemmata.lab.files import write_whole
 
-__all__ = ["Arrays", "cached", "folder", "looked_up"]
+__all__ = ["Arrays", "cached", "folder", "keep", "looked_up"]
 
 Arrays = dict[str, NDArray]
 
@@ -51,7 +52,7 @@ def cached(name: str, arrays: Sequence[str], of: Mapping[str, str | int], comput
     found = looked_up(name, arrays, of)
     if found is None:
         found = compute()
-        _write(_path(name, of), found)
+        keep(name, of, found)
     return found
 
 
@@ -61,8 +62,16 @@ def looked_up(name: str, arrays: Sequence[str], of: Mapping[str, str | int]) -> 
     >>> looked_up("squares", ["value"], {"upto": -1}) is None
     True
     """
-    found = _read(_path(name, of))
-    return found if found is not None and set(found) == set(arrays) else None
+    with suppress(RuntimeError):  # whoever has no home has no cache
+        found = _read(_path(name, of))
+        return found if found is not None and set(found) == set(arrays) else None
+    return None
+
+
+def keep(name: str, of: Mapping[str, str | int], found: Arrays) -> None:
+    """Put arrays where `cached` and `looked_up` find them, if that can be written to."""
+    with suppress(RuntimeError):
+        _write(_path(name, of), found)
 
 
 def _path(name: str, of: Mapping[str, str | int]) -> Path:
@@ -75,7 +84,7 @@ def _read(path: Path) -> Arrays | None:
         # Nothing pickled is read, whoever put the file there.
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile):
         return None
 
 

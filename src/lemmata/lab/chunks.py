@@ -16,9 +16,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import final
+
+import torch
+from torch._dynamo.exc import TorchDynamoException
 
 from lemmata.lab import pace
 from lemmata.lab.grid import Cell
@@ -92,8 +96,8 @@ def choose(
             kind.measure(tell)
         for shape in shapes:
             choice = kind.choice(shape)
-            if compile and choice.seconds / workers >= WORTH_COMPILING:
-                config = shapes[shape][0].config
+            config = shapes[shape][0].config
+            if compile and _steps(config) and choice.seconds / workers >= WORTH_COMPILING:
                 choice = _compiled(choice, config, workers, device, tell) if here else replace(choice, compile=True)
             chosen[shape] = choice
     return chosen
@@ -102,8 +106,8 @@ def choose(
 def chunked(cells: Sequence[Cell], workers: int, choices: Mapping[Shape, Choice]) -> tuple[Chunk, ...]:
     """Cells that can be trained together, longest first.
 
-    With several workers a chunk is so small that each gets two, since they wait for the last one; no member trains
-    alone that could have company, since one costs nearly as much as two.
+    With several workers a chunk is so small that each gets two, since they wait for the last one; where the choice
+    allows it no member trains alone that could have company, since one costs nearly as much as two.
     """
     groups: defaultdict[tuple[object, ...], list[Cell]] = defaultdict(list)
     for cell in cells:
@@ -113,8 +117,10 @@ def chunked(cells: Sequence[Cell], workers: int, choices: Mapping[Shape, Choice]
     for group in groups.values():
         choice = choices[_shape(group[0])]
         each = _work(group) / len(group)
-        size = choice.together if fair >= choice.together * each else max(2, int(fair / each))
-        count = min(math.ceil(len(group) / size), max(1, len(group) // 2))
+        size = choice.together if fair >= choice.together * each else min(choice.together, max(2, int(fair / each)))
+        count = math.ceil(len(group) / size)
+        fewer = min(count, max(1, len(group) // 2))
+        count = fewer if math.ceil(len(group) / fewer) <= choice.together else count
         bounds = [round(i * len(group) / count) for i in range(count + 1)]
         chunks += [Chunk(tuple(group[a:b]), choice.compile) for a, b in pairwise(bounds)]
     return tuple(sorted(chunks, key=lambda chunk: _work(chunk.cells), reverse=True))
@@ -145,9 +151,13 @@ class _Kind:
         self.paces = {shape: each for shape, each in found.items() if each is not None}
         for shape in sorted(self.shapes, key=lambda shape: -self.work[shape]):
             kind_is_worth_it = not self.paces and sum(map(self._seconds, self.shapes)) >= WORTH_ONE
-            if shape not in self.paces and (kind_is_worth_it or self._seconds(shape) >= WORTH_MEASURING):
+            if shape in self.paces or not _steps(config := self._config(shape)):
+                continue
+            if kind_is_worth_it or self._seconds(shape) >= WORTH_MEASURING:
                 tell(f"measuring how many of {shape[0]} to train together")
-                self.paces[shape] = pace.measured(self._config(shape), device=self.device)
+                # A GPU that has no room for as many as are tried may have it for those that there are.
+                with suppress(torch.OutOfMemoryError):
+                    self.paces[shape] = pace.measured(config, device=self.device)
 
     def choice(self, shape: Shape) -> Choice:
         """How its members are trained, by what is known of it or of the most similar one."""
@@ -183,11 +193,16 @@ class _Kind:
 
 
 def _compiled(choice: Choice, config: Trainee, workers: int, device: str, tell: Callable[[str], None]) -> Choice:
-    """The same, compiled if that saves a worker more than the first step takes then, which includes compiling it."""
+    """The same, compiled if that saves a worker more than compiling takes, which is part of the first step."""
     tell(f"measuring what compiling {choice.kind} gains")
-    eager, compiled = (pace.measured(config, device=device, compile=compile) for compile in (False, True))
+    try:
+        eager, compiled = (pace.measured(config, device=device, compile=compile) for compile in (False, True))
+    except (TorchDynamoException, torch.OutOfMemoryError) as error:
+        tell(f"{choice.kind} is not compiled: {str(error).strip().splitlines()[0]}")
+        return choice
     gain = max(compiled.rate) / max(eager.rate)
-    if choice.seconds / workers * (1 - 1 / gain) <= compiled.first:
+    # Outputs alone are another program than the whole step.
+    if choice.seconds / workers * (1 - 1 / gain) <= 2 * compiled.first:
         return choice
     return replace(choice, together=compiled.best(), compile=True, seconds=choice.seconds / gain, source="measured")
 
@@ -201,4 +216,8 @@ def _work(cells: Iterable[Cell]) -> float:
 
 
 def _work_of_a_step(config: Trainee) -> float:
-    return max(1.0, config.work()) / max(1, sum(phase.steps for phase in config.phases()))
+    return max(1.0, config.work()) / max(1, _steps(config))
+
+
+def _steps(config: Trainee) -> int:
+    return sum(phase.steps for phase in config.phases())

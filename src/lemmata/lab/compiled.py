@@ -17,10 +17,10 @@ __all__ = ["compiled"]
 
 
 def compiled(step: Callable, lr_E: Tensor) -> Callable:
-    """A step, or a part of one, of E members with these learning rates, compiled when it is first taken.
+    """A step, or a part of one, whose first argument are parameters; compiled when it is first taken.
 
-    The program is the same whatever E is, but for E = 1, since chunks differ in it and members leave. Tensors of the
-    arguments have the members first, or are not of the members.
+    The program is the same for every number of members but one, since chunks differ in it and members leave. `lr_E` is
+    what the step knows of the members besides. Tensors have the members first, or are not of the members.
     """
     torch._dynamo.config.trace_autograd_ops = True
     # Otherwise the ninth shape that a worker meets would be trained eagerly.
@@ -32,16 +32,19 @@ def compiled(step: Callable, lr_E: Tensor) -> Callable:
     with suppress(OSError):  # torch says what it cannot write
         kept.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kept))
-    program, marked = torch.compile(step), False
+    program = torch.compile(step)
+    met: set[tuple[torch.Size, ...]] = set()
 
-    def run(*args: Any) -> Any:
-        nonlocal marked
-        if not marked:  # the marks are read where something is compiled, which is at the first step
-            for t in _tensors((*args, lr_E)):
-                if t.dim() and len(t) == len(lr_E):
+    def run(params: Mapping[str, Tensor], *others: Any) -> Any:
+        tensors = [*_tensors((params, *others)), lr_E]
+        shapes = tuple(t.shape for t in tensors)
+        if shapes not in met:  # the marks are read where something is compiled
+            met.add(shapes)
+            members = len(next(iter(params.values())))
+            for t in tensors:
+                if t.dim() and len(t) == members:
                     torch._dynamo.maybe_mark_dynamic(t, 0)
-            marked = True
-        return program(*args)
+        return program(params, *others)
 
     return run
 

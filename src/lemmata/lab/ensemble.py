@@ -199,7 +199,7 @@ def fit(
                 if not stay:
                     return _in_order(gone)
                 live, state = live.take(stay), _take_state(state, stay)
-                trail.clear()
+                trail = deque((_take(params, stay) for params in trail), maxlen=PATIENCE + 1)
                 job = kind.job(live.configs, live.seeds, device)
                 step = _stepper(job, phase, trained, optimizer, compile)
     return _in_order([*gone, live])

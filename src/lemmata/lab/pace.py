@@ -20,7 +20,7 @@ from typing import final
 import numpy as np
 import torch
 
-from lemmata.lab.cache import cached, looked_up
+from lemmata.lab.cache import Arrays, keep, looked_up
 from lemmata.lab.ensemble import one_thread, steps_of
 from lemmata.lab.machine import processor
 from lemmata.lab.trainee import Trainee
@@ -67,7 +67,7 @@ def usual(config: Trainee, device: str) -> int:
 def remembered(config: Trainee, *, device: str = "cpu", compile: bool = False) -> Pace | None:
     """What was measured of this shape before, on this machine."""
     found = looked_up("pace", NAMES, _of(config, device, compile))
-    return None if found is None else _pace(found)
+    return None if found is None or not _is_sound(found) else _pace(found)
 
 
 def measured(config: Trainee, *, device: str = "cpu", compile: bool = False) -> Pace:
@@ -83,12 +83,12 @@ def measured(config: Trainee, *, device: str = "cpu", compile: bool = False) -> 
     >>> all(rate > 0 for rate in measured(graph.OneLayer()).rate)
     True
     """
-
-    def compute() -> dict[str, np.ndarray]:
-        together, rates, first = _measure(config, device, compile)
-        return {"together": np.array(together), "rate": np.array(rates), "first": np.array([first])}
-
-    return _pace(cached("pace", NAMES, _of(config, device, compile), compute))
+    if (found := remembered(config, device=device, compile=compile)) is not None:
+        return found
+    together, rates, first = _measure(config, device, compile)
+    arrays = {"together": np.array(together), "rate": np.array(rates), "first": np.array([first])}
+    keep("pace", _of(config, device, compile), arrays)
+    return _pace(arrays)
 
 
 @one_thread()
@@ -97,7 +97,7 @@ def _measure(config: Trainee, device: str, compile: bool) -> tuple[list[int], li
     runs: dict[int, Iterator[float]] = {}
     first, began = 0.0, 0.0
     most = config.most if device == "cpu" else 4 * middle
-    for size in sorted({max(1, middle // 2), middle, min(2 * middle, most), min(4 * middle, most)}):
+    for size in sorted({min(size, most) for size in (max(1, middle // 2), middle, 2 * middle, 4 * middle)}):
         try:
             runs[size] = steps_of([config] * size, range(size), device=device, compile=compile)
             began = time.perf_counter()
@@ -141,6 +141,18 @@ def _of(config: Trainee, device: str, compile: bool) -> dict[str, str | int]:
     }
 
 
-def _pace(arrays: dict[str, np.ndarray]) -> Pace:
+def _is_sound(arrays: Arrays) -> bool:
+    """Whether a file says what this room would have written."""
+    together, rate, first = (arrays[name] for name in NAMES)
+    return (
+        together.ndim == rate.ndim == first.ndim == 1
+        and len(together) == len(rate) > 0
+        and len(first) == 1
+        and together.dtype.kind == "i"
+        and all(bool((part > 0).all() and np.isfinite(part).all()) for part in (together, rate, first))
+    )
+
+
+def _pace(arrays: Arrays) -> Pace:
     together, rate, (first,) = (arrays[name].tolist() for name in NAMES)
     return Pace(tuple(together), tuple(rate), first)

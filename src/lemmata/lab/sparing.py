@@ -14,6 +14,7 @@ Shapes: E members, B samples of a step, K of which are computed.
 from __future__ import annotations
 
 import functools
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -91,7 +92,6 @@ class Sparing:
     def _gradients(self, params: Params, draws: Any, spare_E: Tensor) -> tuple[list[Part], Tensor, Tensor]:
         """Gradients, losses and shares needed; the gradients of members that are in no part are 0."""
         parts: list[Part] = []
-        loss_E, share_E = next(iter(params.values())).new_zeros(2, len(spare_E))
 
         def compute(member_E: Tensor, at_EK: Tensor | None, share: float) -> Tensor:
             leaves = {name: p[member_E].requires_grad_(name in self.trained) for name, p in params.items()}
@@ -110,8 +110,9 @@ class Sparing:
             else:
                 own = {name: p[member_E] for name, p in params.items()}
                 gap = self.gap(own, self.job.take(draws, member_E, None))
-        note(member_E, gap)
         B = gap.shape[-1]
+        loss_E, share_E = gap.new_zeros(len(spare_E)), torch.zeros(len(spare_E))
+        note(member_E, gap)
         groups: defaultdict[int, list[int]] = defaultdict(list)
         for i, share in enumerate(share_E[member_E].tolist()):
             if share:
@@ -139,6 +140,6 @@ def _by_flat(B: int) -> Tensor:
 
 
 def _flat(gap: Tensor) -> Tensor:
-    """Whether every hinge is flat at each sample, flat_EB: not where one is not a number."""
-    flat = gap <= 0
+    """Whether every hinge is flat at each sample, flat_EB: not where one is no number, or has overflowed."""
+    flat = (gap <= 0) & (gap > -math.inf)
     return flat if flat.dim() == 2 else flat.flatten(1, -2).all(1)
