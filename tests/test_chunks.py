@@ -202,7 +202,7 @@ def test_what_is_being_measured_is_told(store: Store, machine: Machine, monkeypa
 
 def test_a_shape_is_measured_once_a_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LEMMATA_CACHE", str(tmp_path))
-    monkeypatch.setattr(pace, "SECONDS", 0.01)
+    monkeypatch.setattr(pace, "SECONDS", 0.3)
     config = toy.Toy(steps=3)
     assert pace.remembered(config) is None
     found = pace.measured(config)
@@ -230,7 +230,7 @@ def test_a_shape_is_measured_once_a_machine(monkeypatch: pytest.MonkeyPatch, tmp
 )
 def test_what_is_odd_in_the_cache_is_measured_again(odd: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LEMMATA_CACHE", str(tmp_path))
-    monkeypatch.setattr(pace, "SECONDS", 0.01)
+    monkeypatch.setattr(pace, "SECONDS", 0.3)
     sound = {"together": np.array([4, 8]), "rate": np.array([1.0, 2.0]), "first": np.array([0.1])}
     keep("pace", pace._of(toy.Toy(), "cpu", False), sound | odd)
     assert pace.remembered(toy.Toy()) is None
@@ -238,14 +238,14 @@ def test_what_is_odd_in_the_cache_is_measured_again(odd: Any, monkeypatch: pytes
 
 
 def test_whoever_has_no_home_measures_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "SECONDS", 0.01)
+    monkeypatch.setattr(pace, "SECONDS", 0.3)
     monkeypatch.setattr("lemmata.lab.cache.folder", raising(RuntimeError("Could not determine home directory.")))
     assert pace.remembered(toy.Toy()) is None and pace.measured(toy.Toy()).rate
 
 
 def test_no_more_are_tried_than_the_kind_allows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LEMMATA_CACHE", str(tmp_path))
-    monkeypatch.setattr(pace, "SECONDS", 0.01)
+    monkeypatch.setattr(pace, "SECONDS", 0.3)
     monkeypatch.setattr(toy.Toy, "most", 6)
     assert pace.measured(toy.Toy()).together == (4, 6)
 
