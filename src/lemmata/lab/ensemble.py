@@ -247,8 +247,8 @@ def _stepper(job: Job, phase: Phase, trained: Sequence[str], optimizer: Sgd | Ad
         if isinstance(optimizer, Adam):  # whose moments move a member without a gradient too
             every = [torch.zeros_like(params[name]) for name in trained]
             for member_E, gradients in parts:
-                for whole, g in zip(every, gradients, strict=True):
-                    whole[member_E] = g
+                for mine, g in zip(every, gradients, strict=True):
+                    mine[member_E] = g
             return update(params, every, job.lr_E, state)
         new = {name: params[name].clone() if parts and name in trained else params[name] for name in params}
         for member_E, gradients in parts:
