@@ -246,8 +246,11 @@ def test_whoever_has_no_home_measures_every_time(monkeypatch: pytest.MonkeyPatch
 def test_no_more_are_tried_than_the_kind_allows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LEMMATA_CACHE", str(tmp_path))
     monkeypatch.setattr(pace, "SECONDS", 0.3)
-    monkeypatch.setattr(toy.Toy, "most", 6)
-    assert pace.measured(toy.Toy()).together == (4, 6)
+    monkeypatch.setattr(toy.Toy, "most", 12)
+    assert pace.measured(toy.Toy()).together == (4, 8, 12)
+    # Nothing said: no more than are usual.
+    monkeypatch.setattr(toy.Toy, "most", 0)
+    assert pace.measured(toy.Toy(steps=3)).together == (4, 8)
 
 
 def raising(error: Exception) -> Any:

@@ -142,7 +142,7 @@ def _curve(name: str, times: Mapping[int, Times], group: int) -> Curve:
         mean=tuple(map(median, each)),
         lo=tuple(map(min, each)),
         hi=tuple(map(max, each)),
-        n=ROUNDS,
+        n=min(map(len, each)),
         group=group,
     )
 

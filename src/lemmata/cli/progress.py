@@ -70,7 +70,8 @@ class Meter:
             if note:
                 self._bar.console.print(note, highlight=False)
             return
-        self._line = ", ".join(part for part in [f"{done} of {total} {self._what}", rest] if part)
+        counted = f"{done} of {total} {self._what}" if total else ""
+        self._line = ", ".join(part for part in [counted, rest] if part)
         if time.monotonic() - self._said >= SECONDS_BETWEEN_LINES:
             self._say()
         if note:

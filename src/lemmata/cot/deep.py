@@ -86,7 +86,6 @@ class Deep(Reasoning):
     kind: ClassVar[str] = "cot.deep"
     version: ClassVar[int] = 1
     together: ClassVar[int] = 2
-    most: ClassVar[int] = 2
 
     lr: float = constant(1e-3, "learning rate of Adam", origin="chosen", room="training", low=0)
     steps: int = constant(1000, "gradient steps T", origin="chosen", room="training", low=0, shape=True)

@@ -60,7 +60,6 @@ class Vit(Coloured):
     kind: ClassVar[str] = "editing.coloured-vit"
     version: ClassVar[int] = 1
     together: ClassVar[int] = 2
-    most: ClassVar[int] = 2
 
     lr: float = constant(1e-3, "learning rate of Adam", origin="chosen", room="training", low=0)
     steps: int = constant(100, "gradient steps of fine-tuning", origin="chosen", room="training", low=0, shape=True)

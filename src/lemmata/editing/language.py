@@ -63,7 +63,6 @@ class Language(Trainee):
     kind: ClassVar[str] = "editing.language"
     version: ClassVar[int] = 1
     together: ClassVar[int] = 1
-    most: ClassVar[int] = 1
 
     lr: float = constant(3e-3, "learning rate of the fine-tuning", origin="chosen", room="training", low=0)
     steps: int = constant(40, "gradient steps of fine-tuning", origin="chosen", room="training", low=0, shape=True)

@@ -75,7 +75,6 @@ class OneLayer(Trainee):
     kind: ClassVar[str] = "editing.one-layer"
     version: ClassVar[int] = 2
     together: ClassVar[int] = 4
-    most: ClassVar[int] = 4
 
     lr: float = constant(1.0, "learning rate eta", origin="chosen", room="training", low=0)
     steps: int = constant(

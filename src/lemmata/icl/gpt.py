@@ -99,7 +99,6 @@ class SmallGPT(Prompting):
     kind: ClassVar[str] = "icl.gpt"
     version: ClassVar[int] = 2
     together: ClassVar[int] = 3
-    most: ClassVar[int] = 3
 
     lr: float = constant(3e-4, "learning rate of Adam", origin="chosen", room="training", low=0)
     steps: int = constant(800, "gradient steps T", origin="chosen", room="training", low=0, shape=True)

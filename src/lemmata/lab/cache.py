@@ -12,7 +12,6 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -62,21 +61,25 @@ def looked_up(name: str, arrays: Sequence[str], of: Mapping[str, str | int]) -> 
     >>> looked_up("squares", ["value"], {"upto": -1}) is None
     True
     """
-    with suppress(RuntimeError):  # whoever has no home has no cache
-        found = _read(_path(name, of))
-        return found if found is not None and set(found) == set(arrays) else None
-    return None
+    path = _path(name, of)
+    found = _read(path) if path else None
+    return found if found is not None and set(found) == set(arrays) else None
 
 
 def keep(name: str, of: Mapping[str, str | int], found: Arrays) -> None:
     """Put arrays where `cached` and `looked_up` find them, if that can be written to."""
-    with suppress(RuntimeError):
-        _write(_path(name, of), found)
+    if path := _path(name, of):
+        _write(path, found)
 
 
-def _path(name: str, of: Mapping[str, str | int]) -> Path:
+def _path(name: str, of: Mapping[str, str | int]) -> Path | None:
+    """Where it is kept; nowhere for whoever has no home."""
     text = json.dumps(of, sort_keys=True, separators=(",", ":"))
-    return folder() / f"{name}-{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}.npz"
+    try:
+        within = folder()
+    except RuntimeError:
+        return None
+    return within / f"{name}-{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}.npz"
 
 
 def _read(path: Path) -> Arrays | None:
@@ -84,7 +87,8 @@ def _read(path: Path) -> Arrays | None:
         # Nothing pickled is read, whoever put the file there.
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile):
+    # RuntimeError: a flipped bit says that it is encrypted, or of a version of zip that is not implemented.
+    except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile):
         return None
 
 

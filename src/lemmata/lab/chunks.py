@@ -6,9 +6,10 @@
 
 A shape is measured (`lab.pace`) if a worker is expected to need a hundred seconds for it, and of a kind that is
 expected to need five at least its heaviest shape; the others of the kind are taken to be like the measured one that is
-nearest in work. So measuring takes about a hundredth of the time. Other kinds are trained in chunks of their usual
-size. No number of a cell depends on its chunk; on compiling do the last digits, so that it is chosen only when asked
-for, and where it saves more than it costs.
+nearest in work. Measuring takes about a second, or a few where a step is long. Other kinds are trained in chunks of
+their usual size. No number of a cell depends on its chunk; on compiling do the last digits, so that it is chosen only
+when asked for, and where it saves more than it costs. Workers elsewhere are not measured: they get the usual size, and
+compile what keeps each of them busy for a minute.
 """
 
 from __future__ import annotations
@@ -66,9 +67,6 @@ class Choice:
     compile: bool
     seconds: float
     source: str
-
-
-Choices = Mapping[Shape, Choice]
 
 
 def choose(

@@ -135,7 +135,6 @@ class HopTransformer(Trainee):
     kind: ClassVar[str] = "lab.hops"
     version: ClassVar[int] = 1
     together: ClassVar[int] = 2
-    most: ClassVar[int] = 2
 
     lr: float = constant(0.01, "learning rate of Adam", origin="chosen", room="training", low=0)
     steps: int = constant(300, "gradient steps", origin="chosen", room="training", low=0, shape=True)

@@ -96,7 +96,7 @@ def _measure(config: Trainee, device: str, compile: bool) -> tuple[list[int], li
     middle = usual(config, device)
     runs: dict[int, Iterator[float]] = {}
     first, began = 0.0, 0.0
-    most = config.most if device == "cpu" else 4 * middle
+    most = max(middle, config.most) if device == "cpu" else 4 * middle
     for size in sorted({min(size, most) for size in (max(1, middle // 2), middle, 2 * middle, 4 * middle)}):
         try:
             runs[size] = steps_of([config] * size, range(size), device=device, compile=compile)

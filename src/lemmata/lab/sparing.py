@@ -79,14 +79,16 @@ class Sparing:
     def __call__(self, params: Params, state: Params, draws: Any) -> tuple[Params, Tensor]:
         """Take the step."""
         needed_E = state.pop("needed", None)
-        spare_E = None if needed_E is None else needed_E < HALF
-        if needed_E is None or spare_E is None or not spare_E.any():
-            new, loss_E, gap = self.whole(params, state, draws)
-            now_E = share_needed(gap)
-        else:
+        if needed_E is None:
+            needed_E = torch.ones(len(next(iter(params.values()))))
+        spare_E = needed_E < HALF
+        if spare_E.any():
             parts, loss_E, now_E = self._gradients(params, draws, spare_E)
             new = self.move(params, parts, state)
-        state["needed"] = torch.lerp(torch.ones_like(now_E) if needed_E is None else needed_E, now_E, 1 / MEMORY)
+        else:
+            new, loss_E, gap = self.whole(params, state, draws)
+            now_E = share_needed(gap)
+        state["needed"] = needed_E.lerp(now_E, 1 / MEMORY)
         return new, loss_E
 
     def _gradients(self, params: Params, draws: Any, spare_E: Tensor) -> tuple[list[Part], Tensor, Tensor]:

@@ -82,10 +82,10 @@ class Trainee(ABC):
 
     kind: ClassVar[str]
     version: ClassVar[int]
-    # Members that a CPU worker trains together where nothing was measured, and the most that are tried: set by what a
-    # worker holds with all that is measured of them, 600 MB as a rule.
+    # Members that a CPU worker trains together where nothing was measured, and, where that may be more, the most that
+    # are tried: set by what a worker holds with all that is measured of them, 600 MB as a rule.
     together: ClassVar[int] = 8
-    most: ClassVar[int] = 8
+    most: ClassVar[int] = 0
 
     lr: float = constant(0.5, "learning rate eta", origin="chosen", room="training", low=0)
     steps: int = constant(400, "gradient steps T", origin="chosen", room="training", low=0, shape=True)

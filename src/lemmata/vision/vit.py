@@ -82,7 +82,6 @@ class Vit(Trainee):
     kind: ClassVar[str] = "vision.vit"
     version: ClassVar[int] = 1
     together: ClassVar[int] = 4
-    most: ClassVar[int] = 4
 
     lr: float = constant(1e-3, "learning rate of Adam", origin="chosen", room="training", low=0)
     steps: int = constant(600, "gradient steps of both phases", origin="chosen", room="training", low=0, shape=True)
