@@ -37,6 +37,7 @@ from lemmata.lab.ensemble import Job, Params, Phase
 from lemmata.lab.errors import ConstantError
 from lemmata.lab.job import HingeJob
 from lemmata.lab.patterns import orthonormal
+from lemmata.lab.sparing import places
 from lemmata.lab.streams import BLOCK, Blocks, stream
 from lemmata.lab.trainee import Trainee, constant
 
@@ -55,7 +56,7 @@ class Nodes(NamedTuple):
 
     def take(self, member_E: Tensor, at_EK: Tensor | None) -> Nodes:
         """The nodes of some members: all, or K of each."""
-        own = member_E if at_EK is None else (member_E.unsqueeze(1), at_EK)
+        own = places(member_E, at_EK)
         return Nodes(*(part[own] for part in self))
 
 

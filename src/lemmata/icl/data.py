@@ -31,6 +31,7 @@ from torch import Tensor
 
 from lemmata.lab.errors import ConstantError
 from lemmata.lab.patterns import check_mixtures, mixtures, orthonormal
+from lemmata.lab.sparing import places
 
 __all__ = ["CONTROLS", "TASK_SETS", "Prompts", "Shift", "draw", "exact_count", "fill", "stack", "task_set", "unseen"]
 
@@ -154,8 +155,7 @@ class Prompts:
 
     def take(self, member_E: Tensor, at_EK: Tensor | None) -> Prompts:
         """The prompts of some members: all, or K of each."""
-        own = member_E if at_EK is None else (member_E.unsqueeze(1), at_EK)
-        return self._each(lambda t: t[own] if t.dim() > 1 else t[member_E], lambda t: t[member_E])
+        return self._each(lambda t: t[places(member_E, at_EK) if t.dim() > 1 else member_E], lambda t: t[member_E])
 
     def split(self, size: int) -> list[Prompts]:
         """Consecutive batches of `size` prompts, sharing memory."""

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lemmata.lab.losses import hinges
 
-__all__ = ["Hinged", "Part", "Sparing", "share_needed"]
+__all__ = ["Hinged", "Part", "Sparing", "places", "share_needed"]
 
 # Samples that are computed at the least, where one is not flat.
 LEAST = 16
@@ -47,6 +47,15 @@ class Hinged(Protocol):
     def take(self, draws: Any, member_E: Tensor, at_EK: Tensor | None) -> Any:
         """The draws of these members, at all samples or at K of each."""
         ...
+
+
+def places(member_E: Tensor, at_EK: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
+    """The index of some members' samples, all or K of each, in a tensor that has members and samples first.
+
+    >>> torch.arange(6).view(2, 3)[places(torch.tensor([1]), torch.tensor([[2, 0]]))].tolist()
+    [[5, 3]]
+    """
+    return member_E if at_EK is None else (member_E.unsqueeze(1), at_EK)
 
 
 def share_needed(gap: Tensor) -> Tensor:

@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lemmata.lab.sparing import places
+
 __all__ = [
     "POLICIES",
     "Samples",
@@ -82,7 +84,7 @@ def picked(samples: Samples, at_EB: Tensor) -> Samples:
 
 def taken(samples: Samples, member_E: Tensor, at_EK: Tensor | None) -> Samples:
     """The samples of some members: all, or those at K places of each."""
-    own = member_E if at_EK is None else (member_E.unsqueeze(1), at_EK)
+    own = places(member_E, at_EK)
     return _of(samples, *(part[own] for part in _parts(samples)))
 
 
